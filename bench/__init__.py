@@ -1,0 +1,1 @@
+"""Reference codecs, metrics, rate-distortion curves and reports."""

@@ -1,0 +1,1 @@
+"""Split, rewrite, prune, quantize and package a trained autoencoder."""

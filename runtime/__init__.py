@@ -1,0 +1,1 @@
+"""The codec on the device: numpy, Pillow, click and a TFLite interpreter, nothing else."""

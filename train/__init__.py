@@ -1,0 +1,1 @@
+"""Data, models, losses and the training loop (Keras 3)."""

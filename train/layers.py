@@ -1,0 +1,37 @@
+"""Layers that models and rewrites share; the only custom ones that a `.keras` file of ours may need."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("edgepress")
+class DepthToSpace(keras.layers.Layer):
+    """Moves groups of `block`^2 channels to space: (B, H, W, C b^2) -> (B, H b, W b, C), as tf.nn.depth_to_space.
+
+    Channel order is TensorFlow's NHWC order (block row, block column, channel), so that under the TensorFlow
+    backend it becomes TFLite's DEPTH_TO_SPACE, which XNNPACK runs (sub-pixel convolution, Shi et al. 2016).
+    """
+
+    def __init__(self, block: int = 2, **kwargs):
+        super().__init__(**kwargs)
+        self.block = block
+
+    def call(self, x):
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            return tf.nn.depth_to_space(x, self.block)
+        b = self.block
+        n, h, w, c = ops.shape(x)
+        x = ops.reshape(x, (n, h, w, b, b, c // (b * b)))
+        return ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (n, h * b, w * b, c // (b * b)))
+
+    def compute_output_shape(self, input_shape):
+        n, h, w, c = input_shape
+        b = self.block
+        return (n, None if h is None else h * b, None if w is None else w * b, c // (b * b))
+
+    def get_config(self):
+        return {**super().get_config(), "block": self.block}

@@ -1,0 +1,152 @@
+"""Losses on images in [0, 1], (B, H, W, 3) float32: SSIM, VGG16 perceptual, MSE and the study's hybrid of the three."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+
+K1, K2 = 0.01, 0.03
+WINDOW, SIGMA = 11, 1.5
+
+
+def _gaussian(channels: int) -> np.ndarray:
+    x = np.arange(WINDOW) - (WINDOW - 1) / 2
+    g = np.exp(-(x**2) / (2 * SIGMA**2))
+    kernel = np.outer(g, g) / g.sum() ** 2
+    return np.repeat(kernel[:, :, None, None], channels, axis=2).astype("float32")
+
+
+def ssim(x, y, dynamic_range: float = 1.0):
+    """Mean SSIM per image (B,), Gaussian window 11x11, sigma 1.5, valid positions, per channel (Wang et al. 2004).
+
+    Images must be at least 11x11 pixels.
+    """
+    channels = x.shape[-1]
+    kernel = ops.convert_to_tensor(_gaussian(channels))
+
+    def blur(t):
+        return ops.depthwise_conv(t, kernel, padding="valid")
+
+    c1, c2 = (K1 * dynamic_range) ** 2, (K2 * dynamic_range) ** 2
+    mx, my = blur(x), blur(y)
+    vx, vy, cov = blur(x * x) - mx * mx, blur(y * y) - my * my, blur(x * y) - mx * my
+    s = (2 * mx * my + c1) * (2 * cov + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
+    return ops.mean(s, axis=(1, 2, 3))
+
+
+def mse(x, y):
+    """Mean squared error per image (B,)."""
+    return ops.mean(ops.square(x - y), axis=(1, 2, 3))
+
+
+class Perceptual:
+    """Mean squared difference of VGG16 feature maps (Johnson et al. 2016), per image (B,).
+
+    Features are taken at the last convolution of each block up to `blocks` and divided by 255, the range of their
+    inputs, so that the loss is of the order of the other two. The network is fixed.
+
+    Args:
+        weights: an .npz with `block1_conv1/kernel` (HWIO) and `.../bias` arrays (separators `/`, `_` or `.` are taken alike),
+            a Keras VGG16 .h5/.weights.h5 file, or "imagenet" (Keras downloads it).
+        blocks: 1 to 3.
+
+    Raises: ValueError when the weights lack a layer, FileNotFoundError when the file is missing.
+    """
+
+    MEAN_BGR = np.array([103.939, 116.779, 123.68], "float32")
+    PLAN = ((1, 2), (2, 2), (3, 3))
+
+    def __init__(self, weights: str | Path, blocks: int = 3):
+        self.layers = [
+            [self._load(weights, f"block{b}_conv{i}") for i in range(1, n + 1)] for b, n in self.PLAN[:blocks]
+        ]
+
+    def __call__(self, x, y):
+        fx, fy = self._features(x), self._features(y)
+        return sum(mse(a, b) for a, b in zip(fx, fy, strict=True)) / len(fx)
+
+    def _features(self, x) -> list:
+        x = x[..., ::-1] * 255.0 - self.MEAN_BGR
+        maps = []
+        for b, block in enumerate(self.layers):
+            if b:
+                x = ops.max_pool(x, 2, 2)
+            for kernel, bias in block:
+                x = ops.relu(ops.conv(x, kernel, padding="same") + bias)
+            maps.append(x / 255.0)
+        return maps
+
+    def _load(self, weights: str | Path, name: str):
+        arrays = self._arrays(weights)
+        try:
+            return arrays[f"{name}/kernel"], arrays[f"{name}/bias"]
+        except KeyError:
+            raise ValueError(f"{weights}: no VGG16 layer {name} in it") from None
+
+    def _arrays(self, weights: str | Path) -> dict[str, np.ndarray]:
+        if not hasattr(self, "_cache"):
+            if str(weights).endswith(".npz"):
+                with np.load(weights, allow_pickle=False) as f:
+                    raw = {k: np.asarray(f[k]) for k in f.files}
+                self._cache = {_key(k): v for k, v in raw.items()}
+            else:
+                if str(weights) != "imagenet" and not Path(weights).exists():
+                    raise FileNotFoundError(2, "no such file of VGG16 weights", str(weights))
+                vgg = keras.applications.VGG16(include_top=False, weights=str(weights))
+                self._cache = {
+                    f"{layer.name}/{part}": np.asarray(value)
+                    for layer in vgg.layers
+                    for part, value in zip(("kernel", "bias"), layer.get_weights(), strict=False)
+                }
+        return self._cache
+
+
+def _key(name: str) -> str:
+    """`block1_conv1_kernel`, `block1_conv1.W`, `block1_conv1/kernel` ... -> `block1_conv1/kernel`."""
+    layer = name[:12]
+    return f"{layer}/{'bias' if name[12:].strip('/._').lower() in ('b', 'bias') else 'kernel'}"
+
+
+def check_weights(a: float, b: float, c: float, vgg: str | Path | None) -> None:
+    """ValueError unless a, b, c are a convex combination and perceptual weights are there when b needs them."""
+    if min(a, b, c) < 0 or abs(a + b + c - 1) > 1e-6:
+        raise ValueError(
+            f"the hybrid loss needs a, b, c >= 0 with a + b + c = 1, not {a} + {b} + {c} = {a + b + c:g}"
+        )
+    if b > 0 and vgg is None:
+        raise ValueError(
+            f"the perceptual part (b = {b}) needs VGG16 weights: give an .npz/.h5 file or `imagenet`, or set b to 0"
+        )
+
+
+def hybrid_parts(
+    a: float, b: float, c: float, vgg: str | Path | None = None, blocks: int = 3
+) -> Callable[..., dict]:
+    """The study's L = a (1 - SSIM) + b perceptual + c MSE as a function (x, y) -> {"loss", "ssim", "perceptual", "mse"}.
+
+    Each value is (B,); the parts are unweighted. Raises ValueError as `check_weights` does.
+    """
+    check_weights(a, b, c, vgg)
+    perceptual = Perceptual(vgg, blocks) if b > 0 and vgg is not None else None
+
+    def parts(x, y) -> dict:
+        out = {"ssim": ssim(x, y), "mse": mse(x, y)}
+        loss = a * (1 - out["ssim"]) + c * out["mse"]
+        if perceptual is not None:
+            out["perceptual"] = perceptual(x, y)
+            loss = loss + b * out["perceptual"]
+        return {"loss": loss, **out}
+
+    return parts
+
+
+def hybrid_loss(
+    a: float, b: float, c: float, vgg: str | Path | None = None, blocks: int = 3
+) -> Callable[..., object]:
+    """`hybrid_parts` as a Keras loss (y_true, y_pred) -> (B,), for `model.compile`."""
+    parts = hybrid_parts(a, b, c, vgg, blocks)
+    return lambda y_true, y_pred: parts(y_true, y_pred)["loss"]

@@ -1,0 +1,158 @@
+"""Latents to bytes and back: the entropy coder behind one API, in C where the extension was built.
+
+`BACKEND` says which implementation runs ("native" or "python"); both read and write the very same bytes. The
+environment variable EDGEPRESS_CODER forces one of them.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+import weakref
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import purecoder
+from .errors import CorruptStreamError, EdgepressError
+from .tables import MAX_SYMBOL, EntropyTables, check_quality
+
+
+def _load_native() -> ModuleType | None:
+    forced = os.environ.get("EDGEPRESS_CODER", "")
+    if forced not in ("", "native", "python"):
+        raise EdgepressError(f"EDGEPRESS_CODER must be native or python, not {forced!r}")
+    if forced == "python":
+        return None
+    try:
+        from . import _coder
+    except ImportError:
+        if forced == "native":
+            raise EdgepressError("EDGEPRESS_CODER=native, but the C coder was not built: reinstall edgepress") from None
+        warnings.warn(
+            "edgepress was installed without its C coder; the Python one is about 100 times slower "
+            "(install a C compiler and reinstall edgepress)",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+    return _coder
+
+
+_native = _load_native()
+BACKEND = "python" if _native is None else "native"
+
+# Prepared tables per set, dropped with the tables they belong to.
+_plans: weakref.WeakKeyDictionary[EntropyTables, dict[int, Any]] = weakref.WeakKeyDictionary()
+
+
+def _plan(tables: EntropyTables, quality: int) -> Any:
+    table_set = tables.set_for(quality)
+    plans = _plans.setdefault(tables, {})
+    if table_set not in plans:
+        if _native is None:
+            plans[table_set] = purecoder.Plan(tables, table_set)
+        else:
+            arrays = (tables.order, tables.mean_w, tables.ctx_w, tables.table_of)
+            plans[table_set] = _native.prepare(
+                *(array[table_set].tobytes() for array in arrays),
+                tables.bank_radius.tobytes(),
+                tables.bank_freq.tobytes(),
+            )
+    return plans[table_set]
+
+
+def encode_symbols(symbols: NDArray[np.int16], tables: EntropyTables, quality: int) -> bytes:
+    """Code symbols without loss.
+
+    Args:
+        symbols: int16[C,H,W] with |s| <= 255.
+        tables: the entropy tables of the package.
+        quality: 1..100, selects the table set.
+
+    Raises:
+        EdgepressError: symbols of another shape, dtype or range.
+    """
+    _check_array("symbols", symbols, np.int16)
+    _check_shape(symbols.shape, tables)
+    if symbols.min() < -MAX_SYMBOL or symbols.max() > MAX_SYMBOL:
+        raise EdgepressError(f"symbols must be in -{MAX_SYMBOL}..{MAX_SYMBOL}")
+    plan = _plan(tables, quality)
+    if _native is None:
+        return purecoder.encode(plan, symbols)
+    _, height, width = symbols.shape
+    return _native.encode(plan, symbols.tobytes(), height, width)
+
+
+def decode_symbols(
+    data: bytes, shape: tuple[int, int, int], tables: EntropyTables, quality: int
+) -> NDArray[np.int16]:
+    """The symbols int16[C,H,W] of a stream that `encode_symbols` wrote; `shape` is (C, H, W).
+
+    Raises:
+        CorruptStreamError: the stream is damaged or belongs to other tables or another shape.
+        EdgepressError: a shape that does not fit the tables.
+    """
+    _check_shape(shape, tables)
+    plan = _plan(tables, quality)
+    if _native is None:
+        return purecoder.decode(plan, bytes(data), shape)
+    try:
+        symbols = _native.decode(plan, bytes(data), shape[1], shape[2])
+    except ValueError as error:
+        raise CorruptStreamError(str(error)) from None
+    return np.frombuffer(symbols, np.int16).reshape(shape)
+
+
+def quantize(latent: NDArray[np.int8], zero_point: int, tables: EntropyTables, quality: int) -> NDArray[np.int16]:
+    """Symbols int16[C,H,W] of a latent int8[H,W,C] at a quality of 1..100.
+
+    Raises:
+        EdgepressError: a latent of another shape or dtype, or a zero point outside -128..127.
+    """
+    _check_array("latent", latent, np.int8)
+    height, width, channels = latent.shape
+    _check_shape((channels, height, width), tables)
+    _check_zero_point(zero_point)
+    index = check_quality(quality) - 1
+    step16, round256 = int(tables.step16[index]), int(tables.round256[index])
+    if _native is None:
+        return purecoder.quantize(latent, zero_point, step16, round256)
+    symbols = _native.quantize(latent.tobytes(), channels, zero_point, step16, round256)
+    return np.frombuffer(symbols, np.int16).reshape(channels, height, width)
+
+
+def dequantize(symbols: NDArray[np.int16], zero_point: int, tables: EntropyTables, quality: int) -> NDArray[np.int8]:
+    """The latent int8[H,W,C] that the decoder network gets for symbols int16[C,H,W] at a quality of 1..100.
+
+    Raises:
+        EdgepressError: symbols of another shape or dtype, or a zero point outside -128..127.
+    """
+    _check_array("symbols", symbols, np.int16)
+    _check_shape(symbols.shape, tables)
+    _check_zero_point(zero_point)
+    step16 = int(tables.step16[check_quality(quality) - 1])
+    recon = tables.recon[tables.set_for(quality)]
+    if _native is None:
+        return purecoder.dequantize(symbols, zero_point, step16, recon)
+    channels, height, width = symbols.shape
+    latent = _native.dequantize(symbols.tobytes(), recon.tobytes(), zero_point, step16)
+    return np.frombuffer(latent, np.int8).reshape(height, width, channels)
+
+
+def _check_array(name: str, array: Any, dtype: type) -> None:
+    if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 3:
+        found = f"{array.dtype}{list(array.shape)}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise EdgepressError(f"{name} must be a three-dimensional {np.dtype(dtype).name} array, not {found}")
+
+
+def _check_shape(shape: tuple[int, ...], tables: EntropyTables) -> None:
+    if len(shape) != 3 or min(shape) < 1 or shape[0] != tables.channels:
+        raise EdgepressError(f"the latent shape (C, H, W) is {tuple(shape)}, but the tables have C={tables.channels}")
+
+
+def _check_zero_point(zero_point: int) -> None:
+    if not -128 <= zero_point <= 127:
+        raise EdgepressError(f"the zero point of the latent must be in -128..127, not {zero_point!r}")

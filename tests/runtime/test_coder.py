@@ -1,0 +1,348 @@
+"""The entropy coder: lossless, the same bytes from C and Python, safe on any input, true to the written model."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edgepress.runtime import coder, contexts, purecoder
+from edgepress.runtime.errors import BadPackageError, CorruptStreamError, EdgepressError
+from edgepress.runtime.tables import CONTEXTS, EntropyTables
+
+needs_native = pytest.mark.skipif(coder.BACKEND != "native", reason="the C coder was not built")
+quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def random_tables(seed: int, channels: int = 4, sets: int = 2, bank: int = 6, spread: float = 1.0) -> EntropyTables:
+    """Valid tables with arbitrary content; `spread` scales the radii of the bank."""
+    rng = np.random.default_rng(seed)
+    radius = np.minimum(255, rng.integers(0, 1 + int(20 * spread), bank)).astype(np.uint8)
+    freqs = []
+    for r in radius:
+        weight = rng.random(2 * int(r) + 2) ** rng.integers(1, 12)
+        freq = 1 + np.floor(weight / weight.sum() * (2**14 - weight.size)).astype(np.int64)
+        freq[np.argmax(freq)] += 2**14 - freq.sum()
+        freqs.append(freq)
+    predicted = rng.random((sets, channels, 1)) < 0.7
+    return EntropyTables(
+        step16=np.sort(rng.integers(16, 16 * 20, 100))[::-1].astype(np.uint16),
+        round256=rng.integers(60, 129, 100).astype(np.uint16),
+        set_of=(np.arange(100) % sets).astype(np.uint8),
+        recon=rng.integers(-128, 128, (sets, channels, 2)).astype(np.int8),
+        order=np.stack([rng.permutation(channels) for _ in range(sets)]).astype(np.uint16),
+        mean_w=(rng.integers(-128, 128, (sets, channels, 4)) * predicted).astype(np.int8),
+        ctx_w=rng.integers(0, 256, (sets, channels, 6)).astype(np.uint8),
+        table_of=rng.integers(0, bank, (sets, channels, CONTEXTS)).astype(np.uint8),
+        bank_radius=radius,
+        bank_freq=np.concatenate(freqs).astype(np.uint16),
+    )
+
+
+def random_symbols(seed: int, shape: tuple[int, int, int], scale: float) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    symbols = np.clip(np.round(rng.laplace(0, scale, shape)), -255, 255).astype(np.int16)
+    symbols[rng.random(shape[0]) < 0.3] = 0
+    return symbols
+
+
+def pure_encode(symbols, tables, quality):
+    return purecoder.encode(purecoder.Plan(tables, tables.set_for(quality)), symbols)
+
+
+def pure_decode(data, shape, tables, quality):
+    return purecoder.decode(purecoder.Plan(tables, tables.set_for(quality)), data, shape)
+
+
+seeds = st.integers(0, 2**32 - 1)
+shapes = st.tuples(st.integers(1, 9), st.integers(1, 9))
+scales = st.sampled_from([0.01, 0.3, 2.0, 20.0, 1000.0])
+
+
+@needs_native
+@quick
+@given(seed=seeds, size=shapes, scale=scales, spread=st.sampled_from([0.0, 1.0, 12.0]), quality=st.integers(1, 100))
+def test_both_coders_write_and_read_the_same_bytes(seed, size, scale, spread, quality):
+    tables = random_tables(seed, spread=spread)
+    symbols = random_symbols(seed, (4, *size), scale)
+    data = coder.encode_symbols(symbols, tables, quality)
+    assert data == pure_encode(symbols, tables, quality)
+    assert np.array_equal(coder.decode_symbols(data, symbols.shape, tables, quality), symbols)
+    assert np.array_equal(pure_decode(data, symbols.shape, tables, quality), symbols)
+
+
+@needs_native
+@quick
+@given(seed=seeds, data=st.binary(max_size=80), size=shapes)
+def test_both_coders_judge_arbitrary_bytes_alike(seed, data, size):
+    tables = random_tables(seed, spread=0.2)
+    shape = (4, *size)
+
+    def verdict(decode):
+        try:
+            return decode(data, shape, tables, 50).tolist()
+        except CorruptStreamError as error:
+            return str(error)
+
+    assert (verdict(coder.decode_symbols) is not None) and type(verdict(pure_decode)) is type(
+        verdict(coder.decode_symbols)
+    )
+    if isinstance(verdict(pure_decode), list):
+        assert verdict(pure_decode) == verdict(coder.decode_symbols)
+
+
+@pytest.mark.parametrize("decode", [coder.decode_symbols, pure_decode])
+def test_damage_is_found_or_decodes_to_other_symbols(decode):
+    tables = random_tables(1)
+    symbols = random_symbols(1, (4, 6, 7), 3.0)
+    data = coder.encode_symbols(symbols, tables, 50)
+    for length in range(len(data)):
+        with pytest.raises(CorruptStreamError):
+            decode(data[:length], symbols.shape, tables, 50)
+    with pytest.raises(CorruptStreamError):
+        decode(data + b"\0\0", symbols.shape, tables, 50)
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        mutated = bytearray(data)
+        mutated[rng.integers(len(data))] ^= 1 << rng.integers(8)
+        try:
+            other = decode(bytes(mutated), symbols.shape, tables, 50)
+        except CorruptStreamError:
+            continue
+        assert other.shape == symbols.shape and not np.array_equal(other, symbols)
+
+
+def test_extreme_symbols_survive_every_predictor():
+    tables = random_tables(7, channels=3)
+    board = np.indices((3, 12, 11)).sum(axis=0) % 2
+    symbols = np.where(board, 255, -255).astype(np.int16)
+    for quality in (1, 2):
+        data = coder.encode_symbols(symbols, tables, quality)
+        assert np.array_equal(coder.decode_symbols(data, symbols.shape, tables, quality), symbols)
+        assert data == pure_encode(symbols, tables, quality)
+
+
+def test_planes_of_zeros_are_nearly_free():
+    tables = random_tables(3, channels=192)
+    assert len(coder.encode_symbols(np.zeros((192, 32, 48), np.int16), tables, 1)) <= 8
+
+
+def test_the_format_has_not_changed():
+    """A stream written today must be readable for ever: this hash only changes together with the format version."""
+    rng = np.random.RandomState(5)  # whose numbers are frozen across numpy versions
+    freq = np.array([1000, 3000, 8000, 3000, 1000, 384, 16000, 384], np.uint16)
+    freq = np.append(freq, []).astype(np.uint16)
+    tables = EntropyTables(
+        step16=np.full(100, 16, np.uint16),
+        round256=np.full(100, 128, np.uint16),
+        set_of=np.zeros(100, np.uint8),
+        recon=np.zeros((1, 3, 2), np.int8),
+        order=np.array([[2, 0, 1]], np.uint16),
+        mean_w=np.array([[[0, 0, 0, 0], [40, 30, -10, 5], [0, 64, 0, 0]]], np.int8),
+        ctx_w=np.array([[[50, 20, 30, 8, 3, 10]] * 3], np.uint8),
+        table_of=np.array([[[1] * 4 + [0] * 20] * 3], np.uint8),
+        bank_radius=np.array([2, 0], np.uint8),
+        bank_freq=np.array([1000, 3000, 8000, 3000, 1000, 384, 16000, 384], np.uint16),
+    )
+    symbols = (rng.randint(-3, 4, (3, 10, 12)) * (rng.random_sample((3, 10, 12)) < 0.4)).astype(np.int16)
+    data = coder.encode_symbols(symbols, tables, 1)
+    assert hashlib.sha256(data).hexdigest()[:16] == "GOLDEN"
+
+
+def model_by_the_book(symbols, tables, table_set):
+    """Residual and context of every coded position, position by position as the specification has it."""
+    channels, height, width = symbols.shape
+    fast, slow = np.zeros((2, height, width), int)
+    found = {}
+    for c in tables.order[table_set].tolist():
+        plane = symbols[c].astype(int)
+        w, a = tables.mean_w[table_set, c].astype(int), tables.ctx_w[table_set, c].astype(int)
+        e = np.zeros((height, width), int)
+        if plane.any():
+            for y in range(height):
+                for x in range(width):
+                    at = lambda yy, xx, p=plane: p[yy, xx]  # noqa: E731
+                    top = at(y - 1, x) if y else None
+                    left = at(y, x - 1) if x else top
+                    if top is None:
+                        top = top_left = top_right = left
+                    else:
+                        top_left = at(y - 1, x - 1) if x else top
+                        top_right = at(y - 1, x + 1) if x + 1 < width else top
+                    seen = [0, 0, 0, 0] if left is None else [left, top, top_left, top_right]
+                    mean = (sum(int(i) * int(j) for i, j in zip(w, seen, strict=True)) + 32) >> 6
+                    residual = plane[y, x] - (max(-255, min(255, mean)) if w.any() else 0)
+                    e_of = lambda yy, xx, m=e: m[yy, xx] if yy >= 0 and 0 <= xx < width else 0  # noqa: E731
+                    e_h, e_d = e_of(y, x - 1) + e_of(y - 1, x), e_of(y - 1, x - 1) + e_of(y - 1, x + 1)
+                    n4 = 0
+                    for yy, xx in ((y, x - 1), (y, x + 1), (y - 1, x), (y + 1, x)):
+                        n4 += slow[yy, xx] if 0 <= yy < height and 0 <= xx < width else slow[y, x]
+                    t = a[0] * e_h * 16 + a[1] * e_d * 16 + a[2] * fast[y, x] + a[3] * slow[y, x]
+                    t = (t + (a[4] * n4 >> 2) + a[5] * 16) >> 4
+                    octave = int(t).bit_length() - 1
+                    context = 0 if t < 4 else min(23, 2 * octave - 3 + (t >> (octave - 1) & 1))
+                    found[c, y, x] = residual, tables.table_of[table_set, c, context]
+                    e[y, x] = min(abs(residual), 255)
+        fast += (e << 4) - (fast >> 2)
+        slow += (e << 4) - (slow >> 4)
+    return found
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 6), (6, 1), (5, 7)])
+@pytest.mark.parametrize("scale", [0.4, 90.0])
+def test_contexts_are_those_of_the_specification(size, scale):
+    tables = random_tables(11, channels=5)
+    symbols = random_symbols(3, (5, *size), scale)
+    plan, maps = purecoder.Plan(tables, 0), contexts.Maps(size)
+    found = {}
+    for c in plan.order:
+        if not symbols[c].any():
+            maps.decay()
+            continue
+        model = purecoder.model_plane(symbols[c], c, plan, maps)
+        for (y, x), residual in np.ndenumerate(model.residual):
+            found[c, y, x] = residual, model.entry[y, x]
+    assert found == model_by_the_book(symbols, tables, 0)
+
+
+def test_buckets_are_half_octaves():
+    values = np.array([0, 3, 4, 5, 6, 7, 8, 11, 12, 15, 16, 8191, 8192, 10**7], np.int32)
+    assert contexts.bucket(values).tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 22, 23, 23]
+
+
+@needs_native
+@quick
+@given(seed=seeds, size=shapes, zero_point=st.integers(-128, 127), quality=st.integers(1, 100))
+def test_quantizers_agree(seed, size, zero_point, quality):
+    tables = random_tables(seed)
+    latent = np.random.default_rng(seed).integers(-128, 128, (*size, 4)).astype(np.int8)
+    step16, round256 = int(tables.step16[quality - 1]), int(tables.round256[quality - 1])
+    symbols = coder.quantize(latent, zero_point, tables, quality)
+    assert np.array_equal(symbols, purecoder.quantize(latent, zero_point, step16, round256))
+    recon = tables.recon[tables.set_for(quality)]
+    again = coder.dequantize(symbols, zero_point, tables, quality)
+    assert np.array_equal(again, purecoder.dequantize(symbols, zero_point, step16, recon))
+
+
+def test_quantizer_rounds_and_reconstructs_as_specified():
+    tables = random_tables(2, channels=1, sets=1)
+    tables = replace(
+        tables,
+        step16=np.full(100, 40, np.uint16),  # 2.5 int8 steps
+        round256=np.full(100, 64, np.uint16),  # up from three quarters of a step
+        recon=np.array([[[64, -32]]], np.int8),  # half a step toward zero; a quarter away from it
+    )
+    latent = np.array([0, 1, 2, 4, 5, -1, -2, -4, -5, 100, -128], np.int8).reshape(1, -1, 1)
+    symbols = coder.quantize(latent, 0, tables, 30)
+    # |v| / 2.5 + 0.25, rounded down
+    assert symbols.ravel().tolist() == [0, 0, 1, 1, 2, 0, -1, -1, -2, 40, -51]
+    again = coder.dequantize(symbols, 0, tables, 30)
+    # 1 -> 0.5 * 2.5 = 1.25; 2 -> 2.25 * 2.5 = 5.625; 40 -> 100.6; 51 -> 128.1, clipped
+    assert again.ravel().tolist() == [0, 0, 1, 1, 6, 0, -1, -1, -6, 101, -128]
+
+
+def test_finest_step_is_lossless_for_any_zero_point():
+    tables = random_tables(2, channels=2, sets=1)
+    tables = replace(tables, step16=np.full(100, 16, np.uint16), recon=np.zeros((1, 2, 2), np.int8))
+    latent = np.arange(-128, 128, dtype=np.int16).astype(np.int8).reshape(16, 8, 2)
+    for zero_point in (-128, -3, 0, 127):
+        symbols = coder.quantize(latent, zero_point, tables, 100)
+        assert np.array_equal(coder.dequantize(symbols, zero_point, tables, 100), latent)
+
+
+def test_threads_do_not_disturb_each_other():
+    tables = random_tables(5, channels=16)
+    images = [random_symbols(i, (16, 20, 20), 2.0) for i in range(12)]
+    alone = [coder.encode_symbols(image, tables, 1 + i % 2) for i, image in enumerate(images)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda i: coder.encode_symbols(images[i], tables, 1 + i % 2), range(12)))
+    assert alone == together
+
+
+def test_tables_survive_storage():
+    tables = random_tables(4, channels=7, sets=3)
+    again = EntropyTables.from_bytes(tables.to_bytes(), 3, 7, 6, tables.bank_freq.size)
+    assert again.to_bytes() == tables.to_bytes()
+    symbols = random_symbols(4, (7, 5, 5), 2.0)
+    assert coder.encode_symbols(symbols, again, 9) == coder.encode_symbols(symbols, tables, 9)
+
+
+@pytest.mark.parametrize(
+    ("name", "index", "value"),
+    [
+        ("step16", 5, 15),
+        ("round256", 0, 256),
+        ("set_of", 99, 2),
+        ("order", (0, 0), 9),
+        ("table_of", (1, 2, 3), 6),
+        ("bank_radius", 0, 200),
+        ("bank_freq", 0, 0),
+        ("bank_freq", 1, 16000),
+    ],
+)
+def test_impossible_tables_are_refused(name, index, value):
+    tables = random_tables(6)
+    array = getattr(tables, name).copy()
+    array[index] = value
+    with pytest.raises(BadPackageError, match=name if name != "bank_radius" else "bank_freq"):
+        replace(tables, **{name: array})
+
+
+def test_storage_of_the_wrong_size_is_refused():
+    tables = random_tables(6)
+    data, values = tables.to_bytes(), tables.bank_freq.size
+    for sizes in [(2, 4, 6, values + 1), (0, 4, 6, values), (2, 10**9, 6, values), (2, 4, True, values), ("2", 4, 6, 9)]:
+        with pytest.raises(BadPackageError):
+            EntropyTables.from_bytes(data, *sizes)
+    with pytest.raises(BadPackageError, match="bytes"):
+        EntropyTables.from_bytes(data[:-1], 2, 4, 6, values)
+    with pytest.raises(BadPackageError, match="recon"):
+        replace(tables, recon=tables.recon.astype(np.int16))
+
+
+def test_unusable_arguments_are_named():
+    tables = random_tables(8)
+    good = np.zeros((4, 2, 2), np.int16)
+    for bad in (good.astype(np.int32), good[0], good + np.int16(256), np.zeros((3, 2, 2), np.int16)):
+        with pytest.raises(EdgepressError):
+            coder.encode_symbols(bad, tables, 50)
+    for quality in (0, 101, 50.0, True):
+        with pytest.raises(EdgepressError, match="quality"):
+            coder.encode_symbols(good, tables, quality)
+    for shape in ((4, 0, 2), (3, 2, 2), (4, 2)):
+        with pytest.raises(EdgepressError, match="shape"):
+            coder.decode_symbols(b"0000", shape, tables, 50)
+    with pytest.raises(EdgepressError, match="zero point"):
+        coder.quantize(np.zeros((2, 2, 4), np.int8), 128, tables, 50)
+
+
+def run_python(code: str, choice: str = "") -> subprocess.CompletedProcess:
+    environment = {**os.environ, "EDGEPRESS_CODER": choice}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+
+
+def test_environment_chooses_the_backend():
+    show = "from edgepress.runtime import coder; print(coder.BACKEND)"
+    assert run_python(show, "python").stdout.strip() == "python"
+    refused = run_python(show, "fortran")
+    assert refused.returncode and "EDGEPRESS_CODER must be native or python" in refused.stderr
+    if coder.BACKEND == "native":
+        assert run_python(show, "native").stdout.strip() == "native"
+
+
+def test_without_the_extension_one_warning_and_python():
+    hidden = (
+        "import sys; sys.modules['edgepress.runtime._coder'] = None\n"
+        "from edgepress.runtime import coder\n"
+        "import importlib; importlib.import_module('edgepress.runtime.coder'); print(coder.BACKEND)"
+    )
+    done = run_python(hidden)
+    assert done.stdout.strip() == "python" and done.stderr.count("RuntimeWarning") == 1, done.stderr
+    refused = run_python(hidden, "native")
+    assert refused.returncode and "was not built" in refused.stderr

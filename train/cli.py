@@ -15,7 +15,12 @@ from .data import DataError
 
 @click.command()
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Folder of training images.")
-@click.option("--val", "validation", type=click.Path(path_type=Path), help="Folder of validation images.")
+@click.option(
+    "--val",
+    "validation",
+    type=click.Path(path_type=Path),
+    help="Folder of validation images; default: one in 50 of --data.",
+)
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="The .keras file to write."
 )

@@ -15,7 +15,8 @@ class TrainConfig:
     """Everything that determines the weights, apart from the images.
 
     model: name in `train.models.MODELS`. loss: "hybrid" (a, b, c, vgg, vgg_blocks) or "rd" (trade, structure,
-    step_min, step_max). init: a `.keras` file to start from. qat: fine-tune under fake quantization.
+    step_min, step_max). init: a `.keras` file to start from. klt: start `photo` as a block
+    transform codec (`train.klt`). qat: fine-tune under fake quantization.
     steps, batch, crop, seed; lr: peak Adam rate, warmup: steps to reach it, then cosine to lr / 100. ema: decay of the
     averaged weights, which are what is saved. epoch_steps: steps between validation and checkpoints;
     patience: epochs without a better validation score before stopping (0: never).
@@ -24,6 +25,7 @@ class TrainConfig:
     model: str = "conv3"
     loss: str = "hybrid"
     init: str = ""
+    klt: bool = False
     qat: bool = False
     a: float = 0.2
     b: float = 0.0

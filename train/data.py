@@ -58,6 +58,13 @@ class ImageFolder:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def hold_out(self, every: int = 50, most: int = 40) -> list[np.ndarray]:
+        """Take one image in `every`, at most `most`, out of the folder for validation, and give their pixels."""
+        paths = self.paths[every - 1 :: every][:most]
+        images = [self.read(self.paths.index(path)) for path in paths]
+        self.paths = [path for path in self.paths if path not in set(paths)]
+        return [pixels for pixels in images if pixels is not None]
+
     def read(self, index: int) -> np.ndarray | None:
         """Image `index` modulo the number of images, or None when its pixels turn out to be damaged."""
         path = self.paths[index % len(self.paths)]

@@ -14,7 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from .checkpoint import load_state, read_progress, save_state
 from .config import TrainConfig
-from .data import ImageFolder, batches
+from .data import ImageFolder, batches, crop_batch
+from .klt import start_as_klt
 from .losses import hybrid_parts
 from .models import build
 from .objective import HybridObjective, Objective, RateDistortionObjective
@@ -39,9 +40,17 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         return {"peak": self.peak, "warmup": self.warmup, "steps": self.steps}
 
 
-def make_objective(config: TrainConfig) -> tuple[keras.Model, Objective]:
+KLT_BATCHES = 24  # batches of crops that the starting transform is computed from
+
+
+def make_objective(config: TrainConfig, images: ImageFolder) -> tuple[keras.Model, Objective]:
     """(the plain model that will be saved, the objective that trains it or its fake-quantized clone)."""
     model = build(config.model, config.seed)
+    if config.klt:
+        # Step numbers that training does not reach, so that these are crops of their own.
+        steps = range(1 << 30, (1 << 30) + KLT_BATCHES)
+        crops = [crop_batch(images, config.batch, config.crop, config.seed, step) for step in steps]
+        start_as_klt(model, np.concatenate(crops))
     if config.init:
         model.set_weights(keras.models.load_model(config.init, compile=False).get_weights())
     trained = model
@@ -148,17 +157,20 @@ def train(
 ) -> dict:
     """Train `config` on the images below `data`, or go on where the run folder stands, and write `output` (.keras) and its log.
 
+    Without a `validation` folder one image in 50 of `data` is held out for it.
+
     A run that was killed and resumed gives the very weights of one that was not (same machine, same libraries).
     Returns the progress: {"epoch", "best", "best_epoch", "rows"}. Raises DataError for unusable data, ValueError for a
     configuration that does not fit the run folder.
     """
     console = console or Console(stderr=True)
     images = ImageFolder(data, min_side=config.crop)
-    held_out = [] if validation is None else [_whole(p) for p in ImageFolder(validation, min_side=32)]
+    held_out = images.hold_out() if validation is None else ImageFolder(validation, min_side=32)
+    held_out = [_whole(pixels) for pixels in held_out]
     epochs = max(1, math.ceil(config.steps / config.epoch_steps))
     progress = {"config": asdict(config), "epoch": 0, "best": math.inf, "best_epoch": 0, "rows": []}
 
-    model, objective = make_objective(config)
+    model, objective = make_objective(config, images)
     schedule = WarmupCosine(config.lr, config.warmup, epochs * config.epoch_steps)
     objective.compile(
         keras.optimizers.Adam(schedule, global_clipnorm=1.0, use_ema=True, ema_momentum=config.ema),

@@ -32,10 +32,10 @@ STAGES = ((48, 16, 1), (96, 32, 1), (192, 64, 2))
 
 
 def bottleneck(x, width: int, inner: int, name: str):
-    """x + Conv1x1(ReLU(Conv3x3(ReLU(Conv1x1(x)))))."""
+    """x + Conv1x1(ReLU(Conv3x3(ReLU(Conv1x1(x))))), the identity at first (the last kernel starts at zero)."""
     y = layers.Conv2D(inner, 1, activation="relu", name=f"{name}_reduce")(x)
     y = layers.Conv2D(inner, 3, padding="same", activation="relu", name=f"{name}_spatial")(y)
-    y = layers.Conv2D(width, 1, name=f"{name}_expand")(y)
+    y = layers.Conv2D(width, 1, kernel_initializer="zeros", name=f"{name}_expand")(y)
     return layers.Add(name=f"{name}_add")([x, y])
 
 

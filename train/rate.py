@@ -18,6 +18,8 @@ from keras import ops
 
 FAST_DECAY, SLOW_DECAY = 3 / 4, 15 / 16  # per channel, as in the coder
 FEATURES = 5  # sides, diagonals, fast, slow, slow around
+# The rate model has to follow the transforms: its weights move this many times faster under the same optimizer.
+PACE = 5.0
 
 
 @lru_cache
@@ -60,7 +62,7 @@ class ContextRate(keras.layers.Layer):
         c = self.channels
         self.mean_weights = self.add_weight(shape=(4, c), initializer="zeros", name="mean")
         self.scale_weights = self.add_weight(
-            shape=(FEATURES, c), initializer=keras.initializers.Constant(-3.0), name="scale"
+            shape=(FEATURES, c), initializer=keras.initializers.Constant(-3.0 / PACE), name="scale"
         )
         # The constant part of the scale: exp of a quadratic in log_step.
         self.offset = self.add_weight(shape=(3, c), initializer="zeros", name="offset")
@@ -76,7 +78,7 @@ class ContextRate(keras.layers.Layer):
         def near(x, *offsets):
             return ops.matmul(_neighbours(height, width, *offsets), x)
 
-        w = self.mean_weights
+        w = PACE * self.mean_weights
         mean = sum(w[i] * near(rounded, d) for i, d in enumerate((LEFT, TOP, TOP_LEFT, TOP_RIGHT)))
         e = ops.abs(rounded - mean)
         slow = ops.matmul(e, self.slow)
@@ -87,15 +89,15 @@ class ContextRate(keras.layers.Layer):
             slow,
             near(slow, LEFT, TOP, RIGHT, BOTTOM),
         )
-        s = ops.softplus(self.scale_weights)
+        s = ops.softplus(PACE * self.scale_weights)
         scale = sum(s[i] * f for i, f in enumerate(features))
-        o = self.offset
+        o = PACE * self.offset
         level = log_step - 1.5
         scale = scale + ops.exp(ops.clip(o[0] - 1.0 + o[1] * level + o[2] * level**2, -5.0, 4.0))
 
         r = ops.abs(noisy - mean)
-        share = ops.sigmoid(self.mixture[0])
-        widths = (0.5, 1.0 + ops.softplus(self.mixture[1]))
+        share = ops.sigmoid(PACE * self.mixture[0])
+        widths = (0.5, 1.0 + ops.softplus(PACE * self.mixture[1]))
         p = sum(
             weight * self._mass(r, scale * width)
             for weight, width in zip((share, 1 - share), widths, strict=True)

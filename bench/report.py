@@ -1,0 +1,146 @@
+"""A benchmark's result as JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from typing import Any
+
+from .contender import ReferenceCodec
+from .curve import Curve, Point, Row
+from .environment import environment
+from .match import Match
+from .run import Result
+from .timing import Timing
+
+
+def to_dict(result: Result) -> dict[str, Any]:
+    """Everything as plain values, ready for JSON.
+
+    `environment`, `images`, `codecs` (with `points`, each with its per-image `rows`) and `bd_rate` are the contract;
+    beside them stand the anchor's name, overlaps and warnings of the BD-rates, the matches at equal SSIM, how times
+    were taken, and the contenders that were missing. Rates are bits of the whole file per pixel, times milliseconds.
+    A value that is unknown or infinite (the PSNR of an exact image) is null.
+    """
+    return {
+        "environment": environment(),
+        "images": [
+            {"name": i.name, "width": i.width, "height": i.height, "source_bytes": i.source_bytes}
+            for i in result.images
+        ],
+        "anchor": result.anchor.codec.name,
+        "codecs": [_codec(result, curve) for curve in result.curves],
+        "bd_rate": {name: {m: bd.percent for m, bd in both.items()} for name, both in result.bd.items()},
+        "bd_detail": {
+            name: {
+                m: {
+                    "mean_of_images": result.mean_bd[name][m],
+                    "overlap": bd.overlap,
+                    "low_db": bd.low,
+                    "high_db": bd.high,
+                    "warning": bd.warning,
+                }
+                for m, bd in both.items()
+            }
+            for name, both in result.bd.items()
+        },
+        "matches": [_match(result, match) for match in result.matches],
+        "timing": {"repeats": result.repeats, "images": result.timed_images, "threads": 1},
+        "missing": [{"spec": m.spec, "reason": m.reason} for m in result.missing],
+    }
+
+
+def to_json(result: Result) -> bytes:
+    """The JSON file, UTF-8."""
+    return (json.dumps(to_dict(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def to_csv(result: Result) -> bytes:
+    """One line per contender, quality and image, UTF-8."""
+    text = io.StringIO()
+    writer: csv.DictWriter[str] | None = None
+    for curve in result.curves:
+        for point in curve.points:
+            for row in point.rows:
+                values = {"codec": curve.codec.name, "quality": row.quality, **_row(row)}
+                if writer is None:
+                    writer = csv.DictWriter(text, list(values), lineterminator="\n")
+                    writer.writeheader()
+                writer.writerow(values)
+    return text.getvalue().encode()
+
+
+def _codec(result: Result, curve: Curve) -> dict[str, Any]:
+    codec = curve.codec
+    return {
+        "name": codec.name,
+        "spec": codec.spec,
+        "description": codec.description,
+        **_facts(codec),
+        "points": [_point(p, result.times.get((codec.name, p.quality))) for p in curve.points],
+    }
+
+
+def _facts(codec: ReferenceCodec) -> dict[str, Any]:
+    facts = getattr(codec, "facts", None)  # only contenders that have more to say have it
+    return {"facts": facts()} if facts else {}
+
+
+def _measures(of: Point | Row) -> dict[str, Any]:
+    return {
+        "bpp": of.bpp,
+        "bytes": of.bytes,
+        "ratio": of.ratio,
+        "source_ratio": of.source_ratio,
+        "psnr": finite(of.psnr),
+        "ssim": of.ssim,
+        "ms_ssim": of.ms_ssim,
+    }
+
+
+def _point(point: Point, timing: Timing | None) -> dict[str, Any]:
+    times: dict[str, Any] = dict.fromkeys(("encode_ms", "decode_ms", "encode_spread_ms", "decode_spread_ms"))
+    if timing:
+        times = {name: getattr(timing, name) for name in times}
+    return {
+        "quality": point.quality,
+        **_measures(point),
+        **times,
+        "rows": [_row(r) for r in point.rows],
+    }
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {"image": row.image, **_measures(row)}
+
+
+def _match(result: Result, match: Match) -> dict[str, Any]:
+    return {
+        "codec": match.codec,
+        "quality": match.point.quality,
+        "anchor_quality": match.anchor.quality,
+        "in_reach": match.in_reach,
+        "ssim": match.point.ssim,
+        "anchor_ssim": match.anchor.ssim,
+        "psnr": finite(match.point.psnr),
+        "anchor_psnr": finite(match.anchor.psnr),
+        "bytes": match.point.bytes,
+        "anchor_bytes": match.anchor.bytes,
+        "ratio": match.point.ratio,
+        "anchor_ratio": match.anchor.ratio,
+        "time_ratio": time_ratio(result, match),
+    }
+
+
+def time_ratio(result: Result, match: Match) -> float | None:
+    """The contender's encode + decode time over the anchor's at equal SSIM, of one run; None when nothing was timed."""
+    own = result.times.get((match.codec, match.point.quality))
+    anchor = result.times.get((result.anchor.codec.name, match.anchor.quality))
+    return own.round_trip_ms / anchor.round_trip_ms if own and anchor else None
+
+
+def finite(value: float) -> float | None:
+    """The value, or None when it is infinite, which JSON cannot say."""
+    return value if math.isfinite(value) else None

@@ -1,0 +1,91 @@
+"""A whole benchmark: curves, BD-rates, matches at equal SSIM and times, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from edgepress.runtime.errors import EdgepressError
+
+from .bdrate import MEASURES, BdRate, Measure, bd_rate, mean_bd_rate
+from .codecs import Missing
+from .contender import ReferenceCodec
+from .curve import Curve, grid_of, measure_curves
+from .loadimages import BenchImage, pick_evenly
+from .match import Match, match_curves
+from .timing import Key, Timing, time_contenders
+from .workers import Workers
+
+Stage = Callable[[str, int | None], Callable[[int], None]]
+"""Called when a stage begins, with its name and the number of steps (None: unknown); gives what counts them."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """All that a benchmark found. The first curve is the anchor's; `bd` and `matches` speak of the others.
+
+    bd: contender -> {"psnr": BdRate, "ms_ssim": BdRate} of the mean curves; mean_bd: the same, as the mean over the
+    images of each one's BD-rate in percent. times: (name, quality) -> Timing, for every point of every
+    curve and for the anchor's matched points; empty when nothing was timed. timed_images: which images they are from.
+    """
+
+    images: Sequence[BenchImage]
+    curves: list[Curve]
+    bd: dict[str, dict[Measure, BdRate]]
+    mean_bd: dict[str, dict[Measure, float | None]]
+    matches: list[Match]
+    times: dict[Key, Timing]
+    timed_images: list[str]
+    repeats: int
+    missing: list[Missing] = field(default_factory=list)
+
+    @property
+    def anchor(self) -> Curve:
+        return self.curves[0]
+
+
+def run_bench(
+    codecs: Sequence[ReferenceCodec],
+    images: Sequence[BenchImage],
+    qualities: Sequence[int] | None = None,
+    repeats: int = 5,
+    time_images: int | None = 4,
+    workers: int = 1,
+    missing: Sequence[Missing] = (),
+    stage: Stage | None = None,
+) -> Result:
+    """Measure all contenders against the first, which must have a quality to set.
+
+    qualities: see `measure_curves`. repeats: 0 times nothing. time_images: how many of the images, evenly spread,
+    are timed (None: all). workers: processes for everything but timing, which always runs alone.
+    """
+    if not codecs or not images:
+        raise EdgepressError("a benchmark needs at least one contender and one image")
+    begin = stage or (lambda name, steps: lambda count: None)
+    with Workers(workers) as pool:
+        steps = sum(len(grid_of(codec, qualities)) for codec in codecs) * len(images)
+        curves = measure_curves(codecs, images, qualities, pool, begin("rate and quality", steps))
+        anchor, others = curves[0], curves[1:]
+        count = begin("equal SSIM", len(others))
+        matches: list[Match] = []
+        for curve in others:
+            matches += match_curves(anchor, [curve], images, pool)
+            count(1)
+    timed = pick_evenly(list(images), time_images) if repeats else []
+    entries = [(curve.codec, point.quality) for curve in curves for point in curve.points]
+    entries += [(anchor.codec, match.anchor.quality) for match in matches]
+    entries = list({(codec.name, quality): (codec, quality) for codec, quality in entries}.values())
+    times = {}
+    if timed:
+        times = time_contenders(entries, timed, repeats, begin("time", len(entries) * len(timed) * repeats))
+    return Result(
+        images,
+        curves,
+        {c.codec.name: {m: bd_rate(anchor.points, c.points, m) for m in MEASURES} for c in others},
+        {c.codec.name: {m: mean_bd_rate(anchor.points, c.points, m) for m in MEASURES} for c in others},
+        matches,
+        times,
+        [image.name for image in timed],
+        repeats,
+        list(missing),
+    )

@@ -30,9 +30,11 @@ def _load_native() -> ModuleType | None:
         from . import _coder
     except ImportError:
         if forced == "native":
-            raise EdgepressError("EDGEPRESS_CODER=native, but the C coder was not built: reinstall edgepress") from None
+            raise EdgepressError(
+                "EDGEPRESS_CODER=native, but the C coder was not built: reinstall edgepress"
+            ) from None
         warnings.warn(
-            "edgepress was installed without its C coder; the Python one is about 100 times slower "
+            "edgepress was installed without its C coder; the Python one is hundreds of times slower "
             "(install a C compiler and reinstall edgepress)",
             RuntimeWarning,
             stacklevel=2,
@@ -106,7 +108,9 @@ def decode_symbols(
     return np.frombuffer(symbols, np.int16).reshape(shape)
 
 
-def quantize(latent: NDArray[np.int8], zero_point: int, tables: EntropyTables, quality: int) -> NDArray[np.int16]:
+def quantize(
+    latent: NDArray[np.int8], zero_point: int, tables: EntropyTables, quality: int
+) -> NDArray[np.int16]:
     """Symbols int16[C,H,W] of a latent int8[H,W,C] at a quality of 1..100.
 
     Raises:
@@ -124,7 +128,9 @@ def quantize(latent: NDArray[np.int8], zero_point: int, tables: EntropyTables, q
     return np.frombuffer(symbols, np.int16).reshape(channels, height, width)
 
 
-def dequantize(symbols: NDArray[np.int16], zero_point: int, tables: EntropyTables, quality: int) -> NDArray[np.int8]:
+def dequantize(
+    symbols: NDArray[np.int16], zero_point: int, tables: EntropyTables, quality: int
+) -> NDArray[np.int8]:
     """The latent int8[H,W,C] that the decoder network gets for symbols int16[C,H,W] at a quality of 1..100.
 
     Raises:
@@ -150,7 +156,9 @@ def _check_array(name: str, array: Any, dtype: type) -> None:
 
 def _check_shape(shape: tuple[int, ...], tables: EntropyTables) -> None:
     if len(shape) != 3 or min(shape) < 1 or shape[0] != tables.channels:
-        raise EdgepressError(f"the latent shape (C, H, W) is {tuple(shape)}, but the tables have C={tables.channels}")
+        raise EdgepressError(
+            f"the latent shape (C, H, W) is {tuple(shape)}, but the tables have C={tables.channels}"
+        )
 
 
 def _check_zero_point(zero_point: int) -> None:

@@ -1,4 +1,4 @@
-"""The entropy coder in Python and numpy: used where the C extension is missing; same bytes, some 100 times slower.
+"""The entropy coder in Python and numpy: used where the C extension is missing; same bytes, hundreds of times slower.
 
 Method: rANS (Duda 2013) with the 32-bit state and 16-bit renormalization of Giesen's public-domain `ryg_rans`. A
 stream is the final state of the encoder (4 bytes) and then 16-bit words in decoding order, all little-endian.
@@ -34,7 +34,9 @@ class Plan:
         self.offset = tables.bank_offset
         self.freq = tables.bank_freq.astype(np.int64)
         ends = np.cumsum(self.freq)
-        self.start = ends - self.freq - np.repeat(ends[self.offset] - self.freq[self.offset], 2 * self.radius + 2)
+        self.start = (
+            ends - self.freq - np.repeat(ends[self.offset] - self.freq[self.offset], 2 * self.radius + 2)
+        )
         self.starts = [part.tolist() for part in np.split(self.start, self.offset[1:])]
         self.freqs = [part.tolist() for part in np.split(self.freq, self.offset[1:])]
 
@@ -219,7 +221,9 @@ def _decode_plane(
         else:
             above = [32] * plane.shape[1]
             left_w, left = sum(weights), 0
-        plane[y], magnitudes[y] = _decode_row(decoder, plan, entries, known, above, left_w, left, int(ctx_w[0]))
+        plane[y], magnitudes[y] = _decode_row(
+            decoder, plan, entries, known, above, left_w, left, int(ctx_w[0])
+        )
     maps.update(magnitudes)
 
 

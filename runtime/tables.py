@@ -61,10 +61,16 @@ class EntropyTables:
         for name, (dtype, shape) in _layout(sets, channels, bank, values).items():
             array = getattr(self, name)
             if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != shape:
-                found = f"{array.dtype}{list(array.shape)}" if isinstance(array, np.ndarray) else type(array).__name__
-                raise BadPackageError(f"entropy table {name} must be {np.dtype(dtype).name}{list(shape)}, not {found}")
+                found = (
+                    f"{array.dtype}{list(array.shape)}"
+                    if isinstance(array, np.ndarray)
+                    else type(array).__name__
+                )
+                raise BadPackageError(
+                    f"entropy table {name} must be {np.dtype(dtype).name}{list(shape)}, not {found}"
+                )
             # A private native-endian copy: nobody can change the tables behind the coder's cached plans.
-            copy = np.array(array, dtype=dtype, order="C")
+            copy: np.ndarray = np.array(array, dtype=dtype, order="C")
             copy.setflags(write=False)
             object.__setattr__(self, name, copy)
         self._check_values()
@@ -80,7 +86,9 @@ class EntropyTables:
         _require(int(sizes.sum()) == self.bank_freq.size, "bank_freq", "does not fit bank_radius")
         _require(self.bank_freq.min() >= 1, "bank_freq", "has a frequency of 0")
         sums = np.add.reduceat(self.bank_freq.astype(np.int64), self.bank_offset)
-        _require(bool((sums == PROB_SCALE).all()), "bank_freq", f"has an entry that does not sum to {PROB_SCALE}")
+        _require(
+            bool((sums == PROB_SCALE).all()), "bank_freq", f"has an entry that does not sum to {PROB_SCALE}"
+        )
 
     @property
     def sets(self) -> int:
@@ -127,7 +135,9 @@ class EntropyTables:
         layout = _layout(sets, channels, bank, bank_values)
         expected = sum(np.dtype(dtype).itemsize * int(np.prod(shape)) for dtype, shape in layout.values())
         if len(data) != expected:
-            raise BadPackageError(f"the entropy tables have {len(data)} bytes, but the manifest says {expected}")
+            raise BadPackageError(
+                f"the entropy tables have {len(data)} bytes, but the manifest says {expected}"
+            )
         arrays: dict[str, np.ndarray] = {}
         offset = 0
         for name, (dtype, shape) in layout.items():
@@ -141,7 +151,11 @@ class EntropyTables:
 
 def check_quality(quality: int) -> int:
     """Return `quality` as an int; raises `EdgepressError` unless it is an integer from 1 to 100."""
-    if isinstance(quality, bool) or not isinstance(quality, (int, np.integer)) or not 1 <= quality <= QUALITIES:
+    if (
+        isinstance(quality, bool)
+        or not isinstance(quality, (int, np.integer))
+        or not 1 <= quality <= QUALITIES
+    ):
         raise EdgepressError(f"quality must be an integer from 1 to {QUALITIES}, not {quality!r}")
     return int(quality)
 

@@ -1,9 +1,6 @@
 """The entropy coder: lossless, the same bytes from C and Python, safe on any input, true to the written model."""
 
 import hashlib
-import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -20,7 +17,9 @@ needs_native = pytest.mark.skipif(coder.BACKEND != "native", reason="the C coder
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def random_tables(seed: int, channels: int = 4, sets: int = 2, bank: int = 6, spread: float = 1.0) -> EntropyTables:
+def random_tables(
+    seed: int, channels: int = 4, sets: int = 2, bank: int = 6, spread: float = 1.0
+) -> EntropyTables:
     """Valid tables with arbitrary content; `spread` scales the radii of the bank."""
     rng = np.random.default_rng(seed)
     radius = np.minimum(255, rng.integers(0, 1 + int(20 * spread), bank)).astype(np.uint8)
@@ -67,7 +66,13 @@ scales = st.sampled_from([0.01, 0.3, 2.0, 20.0, 1000.0])
 
 @needs_native
 @quick
-@given(seed=seeds, size=shapes, scale=scales, spread=st.sampled_from([0.0, 1.0, 12.0]), quality=st.integers(1, 100))
+@given(
+    seed=seeds,
+    size=shapes,
+    scale=scales,
+    spread=st.sampled_from([0.0, 1.0, 12.0]),
+    quality=st.integers(1, 100),
+)
 def test_both_coders_write_and_read_the_same_bytes(seed, size, scale, spread, quality):
     tables = random_tables(seed, spread=spread)
     symbols = random_symbols(seed, (4, *size), scale)
@@ -87,14 +92,10 @@ def test_both_coders_judge_arbitrary_bytes_alike(seed, data, size):
     def verdict(decode):
         try:
             return decode(data, shape, tables, 50).tolist()
-        except CorruptStreamError as error:
-            return str(error)
+        except CorruptStreamError:
+            return "corrupt"
 
-    assert (verdict(coder.decode_symbols) is not None) and type(verdict(pure_decode)) is type(
-        verdict(coder.decode_symbols)
-    )
-    if isinstance(verdict(pure_decode), list):
-        assert verdict(pure_decode) == verdict(coder.decode_symbols)
+    assert verdict(coder.decode_symbols) == verdict(pure_decode)
 
 
 @pytest.mark.parametrize("decode", [coder.decode_symbols, pure_decode])
@@ -136,8 +137,6 @@ def test_planes_of_zeros_are_nearly_free():
 def test_the_format_has_not_changed():
     """A stream written today must be readable for ever: this hash only changes together with the format version."""
     rng = np.random.RandomState(5)  # whose numbers are frozen across numpy versions
-    freq = np.array([1000, 3000, 8000, 3000, 1000, 384, 16000, 384], np.uint16)
-    freq = np.append(freq, []).astype(np.uint16)
     tables = EntropyTables(
         step16=np.full(100, 16, np.uint16),
         round256=np.full(100, 128, np.uint16),
@@ -152,12 +151,12 @@ def test_the_format_has_not_changed():
     )
     symbols = (rng.randint(-3, 4, (3, 10, 12)) * (rng.random_sample((3, 10, 12)) < 0.4)).astype(np.int16)
     data = coder.encode_symbols(symbols, tables, 1)
-    assert hashlib.sha256(data).hexdigest()[:16] == "GOLDEN"
+    assert hashlib.sha256(data).hexdigest()[:16] == "9caa049b170bb954"
 
 
 def model_by_the_book(symbols, tables, table_set):
     """Residual and context of every coded position, position by position as the specification has it."""
-    channels, height, width = symbols.shape
+    _, height, width = symbols.shape
     fast, slow = np.zeros((2, height, width), int)
     found = {}
     for c in tables.order[table_set].tolist():
@@ -297,7 +296,13 @@ def test_impossible_tables_are_refused(name, index, value):
 def test_storage_of_the_wrong_size_is_refused():
     tables = random_tables(6)
     data, values = tables.to_bytes(), tables.bank_freq.size
-    for sizes in [(2, 4, 6, values + 1), (0, 4, 6, values), (2, 10**9, 6, values), (2, 4, True, values), ("2", 4, 6, 9)]:
+    for sizes in [
+        (2, 4, 6, values + 1),
+        (0, 4, 6, values),
+        (2, 10**9, 6, values),
+        (2, 4, True, values),
+        ("2", 4, 6, 9),
+    ]:
         with pytest.raises(BadPackageError):
             EntropyTables.from_bytes(data, *sizes)
     with pytest.raises(BadPackageError, match="bytes"):
@@ -320,29 +325,3 @@ def test_unusable_arguments_are_named():
             coder.decode_symbols(b"0000", shape, tables, 50)
     with pytest.raises(EdgepressError, match="zero point"):
         coder.quantize(np.zeros((2, 2, 4), np.int8), 128, tables, 50)
-
-
-def run_python(code: str, choice: str = "") -> subprocess.CompletedProcess:
-    environment = {**os.environ, "EDGEPRESS_CODER": choice}
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
-
-
-def test_environment_chooses_the_backend():
-    show = "from edgepress.runtime import coder; print(coder.BACKEND)"
-    assert run_python(show, "python").stdout.strip() == "python"
-    refused = run_python(show, "fortran")
-    assert refused.returncode and "EDGEPRESS_CODER must be native or python" in refused.stderr
-    if coder.BACKEND == "native":
-        assert run_python(show, "native").stdout.strip() == "native"
-
-
-def test_without_the_extension_one_warning_and_python():
-    hidden = (
-        "import sys; sys.modules['edgepress.runtime._coder'] = None\n"
-        "from edgepress.runtime import coder\n"
-        "import importlib; importlib.import_module('edgepress.runtime.coder'); print(coder.BACKEND)"
-    )
-    done = run_python(hidden)
-    assert done.stdout.strip() == "python" and done.stderr.count("RuntimeWarning") == 1, done.stderr
-    refused = run_python(hidden, "native")
-    assert refused.returncode and "was not built" in refused.stderr

@@ -21,9 +21,9 @@ def start_as_klt(model: keras.Model, crops: np.ndarray) -> None:
     x = crops.astype("float32") / 255
     for level, (width, _, _) in enumerate(STAGES):
         patch = 4 if level == 0 else 2
+        channels = x.shape[-1]
         blocks = _blocks(x, patch)
         mean, basis = _components(blocks.reshape(-1, blocks.shape[-1]), width)
-        channels = x.shape[-1]
         _assign(model, f"analysis{level}_patch", basis.reshape(patch, patch, channels, width), -mean @ basis)
         _assign(model, f"synthesis{level}_out", basis.T[None, None], mean)
         x = (blocks - mean) @ basis

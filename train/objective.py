@@ -110,9 +110,11 @@ class RateDistortionObjective(Objective):
         self.random = keras.random.SeedGenerator(seed)
 
     def latents(self, x, training=False):
-        """Latents of x in int8 steps, limited to what int8 holds; the gradient passes the limit."""
-        y = self.encoder(x, training=training) / self.latent_scale
-        return y + ops.stop_gradient(ops.clip(y, -127.0, 127.0) - y)
+        """Latents of x in int8 steps, limited to what int8 holds.
+
+        The gradient ends at the limit: passed on, it asks saturated latents to grow for ever, and training diverges.
+        """
+        return ops.clip(self.encoder(x, training=training) / self.latent_scale, -127.0, 127.0)
 
     def call(self, images, training=False):
         x = to_unit(images)

@@ -27,12 +27,17 @@ _PRIOR = 200.0  # observations that the other channels are worth to a context
 
 
 def quality_steps(finest: float, coarsest: float) -> NDArray[np.uint16]:
-    """step16, uint16[100]: geometric from `coarsest` (quality 1) to `finest` (quality 100), in int8 steps >= 1."""
+    """step16, uint16[100]: geometric from `coarsest` (quality 1) to `finest` (quality 100), in int8 steps >= 1.
+
+    Steps under 8 are whole numbers: latents are whole, so a step of 1.5 would have cells of one and of two values, and
+    three times the error that its rate should cost. Neighbouring qualities may therefore share a step.
+    """
     if not 1 <= finest <= coarsest <= 4095:
         raise EdgepressError(
             f"latent steps must satisfy 1 <= finest <= coarsest <= 4095, not {finest}, {coarsest}"
         )
-    return np.round(16 * np.geomspace(coarsest, finest, QUALITIES)).astype(np.uint16)
+    steps = np.geomspace(coarsest, finest, QUALITIES)
+    return np.round(16 * np.where(steps < 8, np.round(steps), steps)).astype(np.uint16)
 
 
 def share_sets(step16: NDArray[np.uint16], sets: int) -> NDArray[np.uint8]:

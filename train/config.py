@@ -15,7 +15,7 @@ class TrainConfig:
     """Everything that determines the weights, apart from the images.
 
     model: name in `train.models.MODELS`. loss: "hybrid" (a, b, c, vgg, vgg_blocks) or "rd" (trade, structure,
-    step_min, step_max). init: a `.keras` file to start from. klt: start `photo` as a block
+    step_min, step_max, whole_steps). init: a `.keras` file to start from. klt: start `photo` as a block
     transform codec (`train.klt`). qat: fine-tune under fake quantization.
     steps, batch, crop, seed; lr: peak Adam rate, warmup: steps to reach it, then cosine to lr / 100. ema: decay of the
     averaged weights, which are what is saved. epoch_steps: steps between validation and checkpoints;
@@ -36,6 +36,7 @@ class TrainConfig:
     structure: float = 0.0
     step_min: float = 1.0
     step_max: float = 20.0
+    whole_steps: bool = False
     steps: int = 10_000
     batch: int = 16
     crop: int = 128

@@ -67,6 +67,7 @@ def make_objective(config: TrainConfig, images: ImageFolder) -> tuple[keras.Mode
         step_range=(config.step_min, config.step_max),
         trade=config.trade,
         structure=config.structure,
+        whole_steps=config.whole_steps,
         seed=config.seed,
     )
 

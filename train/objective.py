@@ -83,6 +83,8 @@ class RateDistortionObjective(Objective):
     Args:
         autoencoder: with a layer "latent" whose int8 step will be `latent_scale`.
         stride: pixels per latent position and side.
+        whole_steps: draw whole numbers only, as the codec uses them: int8 latents in steps of, say, 1.5 would fall into cells
+            of one and of two values.
         structure: 0..1, share of 1 - SSIM in D. Its unit is fixed so that both parts weigh about the same at 35 dB.
     """
 
@@ -98,6 +100,7 @@ class RateDistortionObjective(Objective):
         step_range: tuple[float, float] = (1.0, 20.0),
         trade: float = 0.4,
         structure: float = 0.0,
+        whole_steps: bool = False,
         seed: int = 0,
     ):
         super().__init__(autoencoder, ("bpp", "mse"))
@@ -106,7 +109,7 @@ class RateDistortionObjective(Objective):
         self.pixels_per_position = stride * stride
         self.latent_scale = latent_scale
         self.log_range = tuple(float(np.log(s)) for s in step_range)
-        self.trade, self.structure = trade, structure
+        self.trade, self.structure, self.whole_steps = trade, structure, whole_steps
         self.random = keras.random.SeedGenerator(seed)
 
     def latents(self, x, training=False):
@@ -121,6 +124,8 @@ class RateDistortionObjective(Objective):
         batch, height, width = x.shape[0], x.shape[1], x.shape[2]
         batch = ops.shape(x)[0] if batch is None else batch
         log_step = keras.random.uniform((batch, 1, 1, 1), *self.log_range, seed=self.random)
+        if self.whole_steps:
+            log_step = ops.log(ops.round(ops.exp(log_step)))
         step = ops.exp(log_step)
         z = self.latents(x, training=training) / step
         noisy = z + keras.random.uniform(ops.shape(z), -0.5, 0.5, seed=self.random)

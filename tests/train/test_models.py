@@ -39,29 +39,16 @@ def test_unknown_model_is_named_with_the_known_ones():
         build("conv4")
 
 
-def macs_per_pixel(model: keras.Model, height: int, width: int) -> float:
-    total = 0
-    sizes = {}
-    for layer in model.layers:
-        shape = (
-            layer.compute_output_shape(
-                (1, height, width, 3)
-                if isinstance(layer, keras.layers.InputLayer)
-                else sizes[layer.input[0].name if isinstance(layer.input, list) else layer.input.name]
-            )
-            if not isinstance(layer, keras.layers.InputLayer)
-            else (1, height, width, layer.output.shape[-1])
-        )
-        sizes[layer.output.name] = shape
-        if isinstance(layer, keras.layers.Conv2D):
-            total += shape[1] * shape[2] * int(np.prod(layer.kernel.shape))
-    return total
+def multiply_adds(model: keras.Model, height: int, width: int) -> int:
+    fixed = keras.models.clone_model(model, input_tensors=keras.Input((height, width, model.input.shape[-1])))
+    convolutions = [x for x in fixed.layers if isinstance(x, keras.layers.Conv2D)]
+    return sum(x.output.shape[1] * x.output.shape[2] * int(np.prod(x.kernel.shape)) for x in convolutions)
 
 
 def test_photo_stays_within_two_thousand_macs_per_pixel_a_side():
     encoder, decoder = split(build("photo"))
-    assert macs_per_pixel(encoder, 128, 128) / 128**2 <= 2000
-    assert macs_per_pixel(decoder, 8, 8) / 128**2 <= 2000
+    assert multiply_adds(encoder, 128, 128) / 128**2 <= 2000
+    assert multiply_adds(decoder, 8, 8) / 128**2 <= 2000
 
 
 def test_depth_to_space_is_tensorflows_in_any_backend():

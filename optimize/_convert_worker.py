@@ -1,0 +1,152 @@
+"""The process that runs TensorFlow's converter for `convert`: reads a job folder, writes .tflite files into it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.lite.python import convert as tflite_convert
+from tensorflow.lite.python import util as tflite_util
+from tensorflow.lite.tools import flatbuffer_utils
+
+import edgepress.train.layers  # noqa: F401  registers the custom layers
+
+INT8_STEPS = 255
+
+
+# Operations that move values without changing them: what goes in has the range of what comes out.
+MOVES = ("DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "STRIDED_SLICE", "SLICE", "RESHAPE", "PAD")
+# Operations whose int8 output has a scale that TFLite prescribes.
+PRESCRIBED = ("LOGISTIC", "TANH", "SOFTMAX")
+PIXELS = (0.0, 1.0)
+
+
+def main(folder: Path) -> None:
+    """Do the jobs listed in `folder`/jobs.json: each has a folder of its own with the two halves in it."""
+    jobs = json.loads((folder / "jobs.json").read_text())
+    tiles = np.load(folder / "tiles.npy")[:, None] if (folder / "tiles.npy").exists() else None
+    for name, job in jobs.items():
+        place = folder / name
+        encoder, decoder = (
+            keras.saving.load_model(place / f"{half}.keras", compile=False) for half in ("encoder", "decoder")
+        )
+        shape = (1, job["side"], job["side"], 3)
+        if job["int8"]:
+            assert tiles is not None
+            files, result = _int8(encoder, decoder, shape, tiles, job["latent_scale"])
+        else:
+            files, result = _float(encoder, decoder, shape), {}
+        for half, content in files.items():
+            (place / f"{half}.tflite").write_bytes(content)
+        (place / "result.json").write_text(json.dumps(result))
+
+
+def _float(encoder: Any, decoder: Any, shape: tuple[int, ...]) -> dict[str, bytes]:
+    latent = tuple(encoder.compute_output_shape(shape))
+    return {
+        "encoder": _trim(_converter(encoder, shape).convert()),
+        "decoder": _trim(_converter(decoder, latent).convert()),
+    }
+
+
+def _int8(
+    encoder: Any, decoder: Any, shape: tuple[int, ...], tiles: np.ndarray, latent_scale: float | None
+) -> tuple[dict[str, bytes], dict[str, Any]]:
+    latents = [np.asarray(encoder(tile, training=False)) for tile in tiles]
+    low, high = _range(latents, latent_scale)
+    scale = np.float32((high - low) / INT8_STEPS)
+    zero_point = round(-128 - low / float(scale))
+    # What the decoder will see: the latent on its int8 grid.
+    latents = [np.clip(np.round(z / scale) + zero_point, -128, 127) for z in latents]
+    latents = [((z - zero_point) * scale).astype("float32") for z in latents]
+    files = {
+        "encoder": _quantize(_calibrate(_converter(encoder, shape), list(tiles)), PIXELS, (low, high)),
+        "decoder": _quantize(_calibrate(_converter(decoder, latents[0].shape), latents), (low, high), PIXELS),
+    }
+    files["encoder"] = _set_scale(files["encoder"], "outputs", scale)
+    files["decoder"] = _set_scale(files["decoder"], "inputs", scale)
+    return files, {"scale": float(scale), "zero_point": zero_point}
+
+
+def _converter(model: Any, shape: tuple[int, ...]) -> Any:
+    function: Callable[[Any], Any] = tf.function(lambda x: model(x, training=False))
+    concrete = function.get_concrete_function(tf.TensorSpec(shape, tf.float32))  # type: ignore[attr-defined]
+    return tf.lite.TFLiteConverter.from_concrete_functions([concrete])
+
+
+def _range(latents: list[np.ndarray], latent_scale: float | None) -> tuple[float, float]:
+    """The real values of int8 -128 and 127, such that 0 is exactly one of the 256 values."""
+    if latent_scale is not None:
+        return -128 * latent_scale, 127 * latent_scale
+    low, high = min(0.0, *(float(z.min()) for z in latents)), max(0.0, *(float(z.max()) for z in latents))
+    if high == low:
+        high = low + 1.0  # a dead latent; any scale will do
+    scale = (high - low) / INT8_STEPS
+    zero_point = round(-128 - low / scale)
+    return scale * (-128 - zero_point), scale * (127 - zero_point)
+
+
+def _calibrate(converter: Any, samples: list[np.ndarray]) -> bytes:
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([sample] for sample in samples)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter._experimental_calibrate_only = True
+    return converter.convert()
+
+
+def _quantize(calibrated: bytes, source: tuple[float, float], goal: tuple[float, float]) -> bytes:
+    """Quantize a calibrated model whose input and output have the ranges `source` and `goal`; int8 at both ends."""
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(calibrated))
+    graph = model.subgraphs[0]
+    writers = {int(t): op for op in graph.operators for t in op.outputs}
+    _set_range(graph.tensors[graph.inputs[0]], source)
+    index = int(graph.outputs[0])
+    chain = [index]
+    while index in writers and _name(model, writers[index]) in MOVES:
+        index = int(writers[index].inputs[0])
+        chain.append(index)
+    if index not in writers or _name(model, writers[index]) not in PRESCRIBED:
+        for moved in chain:
+            _set_range(graph.tensors[moved], goal)
+    edited = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return _trim(tflite_util.modify_model_io_type(tflite_convert.mlir_quantize(edited), tf.int8, tf.int8))
+
+
+def _name(model: Any, operator: Any) -> str:
+    code = model.operatorCodes[operator.opcodeIndex]
+    return flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex) or str(code.builtinCode)
+
+
+def _set_range(tensor: Any, ends: tuple[float, float]) -> None:
+    tensor.quantization.min, tensor.quantization.max = [ends[0]], [ends[1]]
+
+
+def _set_scale(content: bytes, end: str, scale: np.float32) -> bytes:
+    """Write the scale of an end exactly: the converter takes it from float32 ends, one unit in the last place off."""
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    graph = model.subgraphs[0]
+    graph.tensors[getattr(graph, end)[0]].quantization.scale = [float(scale)]
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _trim(content: bytes) -> bytes:
+    """Leave out what only debuggers read (tensor names, metadata): a good part of a small model's bytes."""
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    for graph in model.subgraphs:
+        graph.name = None
+        for tensor in graph.tensors:
+            tensor.name = None
+            if tensor.quantization is not None:
+                tensor.quantization.min = tensor.quantization.max = None
+    model.metadata = model.description = model.signatureDefs = None
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

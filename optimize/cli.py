@@ -1,0 +1,130 @@
+"""`edgepress optimize`."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from edgepress.bench.loadimages import BenchImage, load_images, pick_evenly
+from edgepress.runtime.errors import EdgepressError
+from edgepress.runtime.files import atomic_write
+
+from .recipe import DEFAULT, Recipe, load_recipe
+
+# TensorFlow takes seconds to import, so it has to wait until there is work; but a missing one is said at once.
+for _module in ("tensorflow", "keras", "tf_keras", "tensorflow_model_optimization"):
+    if importlib.util.find_spec(_module) is None:
+        raise ModuleNotFoundError(f"No module named {_module!r}", name=_module)
+
+
+def _dump_recipe(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(DEFAULT.read_text(encoding="utf-8"), nl=False)
+        context.exit()
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--data", required=True, type=click.Path(path_type=Path), help="Folder of images like those to be coded."
+)
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="The .epm package to write."
+)
+@click.option(
+    "--recipe", "recipe_file", type=click.Path(path_type=Path), help="TOML file, see --dump-recipe."
+)
+@click.option("--dump-recipe", is_flag=True, is_eager=True, expose_value=False, callback=_dump_recipe,
+              help="Print the commented default recipe and exit.")  # fmt: skip
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures to this file.")
+@click.option("--name", help="Name of the package; default: the output's name without suffix.")
+@click.option("--latent", help="Layer whose output is coded; default: the narrowest tensor.")
+@click.option(
+    "--latent-scale", type=float, help="Size of one int8 step of the latent; default: its range on the data."
+)
+@click.option("--sparsity", type=float, help="Share of the weights to set to zero, 0..0.95.")
+@click.option("--steps", type=int, help="Fine-tuning steps while pruning; 0: do not prune.")
+@click.option("--seed", type=int, help="Of the crops in fine-tuning.")
+def optimize(
+    model: Path,
+    data: Path,
+    output: Path,
+    recipe_file: Path | None,
+    json_file: Path | None,
+    name: str | None,
+    latent: str | None,
+    latent_scale: float | None,
+    sparsity: float | None,
+    steps: int | None,
+    seed: int | None,
+) -> None:
+    """Turn a trained Keras autoencoder (MODEL.keras) into a codec package.
+
+    Finds the latent and splits there, rewrites transposed convolutions exactly, prunes with fine-tuning, converts to
+    int8 TFLite, fits the entropy tables, and measures every stage on images held out of the data.
+    """
+    flags: dict[str, dict[str, Any]] = {
+        "model": {"latent": latent},
+        "quantize": {"latent_scale": latent_scale},
+        "prune": {"sparsity": sparsity, "steps": steps, "seed": seed},
+    }
+    given = {part: {k: v for k, v in values.items() if v is not None} for part, values in flags.items()}
+    recipe = load_recipe(recipe_file, given)
+    if output.suffix != ".epm":
+        raise EdgepressError(f"{output}: the output must end in .epm")
+    training, held_out = divide(
+        load_images(data, skipped=lambda why: click.echo(f"skipped: {why}", err=True)), recipe
+    )
+    console = Console()
+    with progress(console) as begin:
+        begin("load the model", None)
+        quiet_tensorflow()
+        from .load import load_model
+        from .pipeline import optimize as run
+
+        outcome = run(
+            load_model(model), training, held_out, output, recipe, name=name, source=model.name, begin=begin
+        )
+    from .report import print_outcome, to_json
+
+    print_outcome(outcome, console)
+    console.print(f"{output}: {output.stat().st_size:,} bytes", highlight=False)
+    if json_file:
+        atomic_write(json_file, to_json(outcome))
+
+
+def divide(images: list[BenchImage], recipe: Recipe) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """(training, held out) pixels: every n-th image is held out, at most a quarter; a single image serves for both."""
+    wanted = min(recipe.measure.images, max(1, len(images) // 4))
+    held = pick_evenly(images, wanted)
+    rest = [image for image in images if image not in held] or held
+    return [i.pixels() for i in pick_evenly(rest, recipe.measure.training_images)], [i.pixels() for i in held]
+
+
+def quiet_tensorflow() -> None:
+    """Before TensorFlow is imported: no start-up messages, no search for a GPU."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+
+@contextmanager
+def progress(console: Console) -> Iterator[Callable[[str, int | None], Callable[[int], None]]]:
+    """A display of what runs (see `pipeline.Begin`), gone when done."""
+    columns: list[Any] = [SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def begin(text: str, steps: int | None) -> Callable[[int], None]:
+            bar.reset(task, description=text, total=steps)
+            return lambda count: bar.advance(task, count)
+
+        yield begin

@@ -1,0 +1,209 @@
+"""From Keras 3 halves to TFLite: float32, and full-integer int8 whose two halves share the latent's scale.
+
+The int8 route is calibrate -> edit -> quantize: TensorFlow's converter writes the ranges it saw on representative
+images into a float model; the range of the latent is then set, the same in both halves, and the model quantized. So
+the encoder's int8 output IS the decoder's int8 input, and `latent_scale` can fix one int8 step to a given size. The
+work happens in a process of its own (`_convert_worker`), since an abort in the converter would kill ours.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import ConversionError, UnsupportedModelError
+from .tflite import TFLite
+
+CALIBRATION_CROPS = 100
+SIDE = 128  # image side of the static shape written into the models; they can be resized
+
+
+@dataclass(frozen=True)
+class FloatPair:
+    """Encoder and decoder as float32 TFLite models."""
+
+    encoder: bytes
+    decoder: bytes
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Encoder (int8 image -> int8 latent) and decoder (int8 latent -> int8 image) as int8 TFLite models.
+
+    `scale` and `zero_point` are those of the latent: real value = scale * (int8 - zero_point), on both sides.
+    """
+
+    encoder: bytes
+    decoder: bytes
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to convert: two Keras 3 halves, as float32 or (int8) with a `latent_scale` or the range seen on images.
+
+    `resizable=False` leaves out the check that the int8 models run at other sizes than their own, which transposed
+    convolutions do not.
+    """
+
+    encoder: Any
+    decoder: Any
+    int8: bool
+    latent_scale: float | None = None
+    resizable: bool = True
+
+
+def convert_float(encoder: Any, decoder: Any) -> FloatPair:
+    """Both halves as float32 TFLite models, static at 128x128 pixels (rounded up to a multiple of the stride).
+
+    Raises: as `convert_pair`.
+    """
+    pair = convert([Job(encoder, decoder, int8=False)])[0]
+    assert isinstance(pair, FloatPair)
+    return pair
+
+
+def convert_pair(
+    encoder: Any,
+    decoder: Any,
+    images: Sequence[np.ndarray],
+    *,
+    latent_scale: float | None = None,
+    resizable: bool = True,
+) -> Pair:
+    """Both halves as full-integer int8 TFLite models: per-channel weights, int8 activations, int8 at both ends.
+
+    The image side is int8 rather than uint8, since XNNPACK does not take the QUANTIZE operation between the two.
+    A pixel p is stored as p - 128 (scale 1/255), or with the scale 1/256 that TFLite prescribes after a sigmoid.
+    Values beyond the ends of a range saturate.
+
+    Args:
+        encoder, decoder: Keras 3 models (B, H, W, 3) -> (B, H/s, W/s, C) -> (B, H, W, 3), spatial size free, pixels
+            being p / 255.
+        images: representative, float32 (H, W, 3) in [0, 1] or uint8; crops of 128x128 are taken from them.
+        latent_scale: size of one int8 step of the latent; it then has zero point 0 and saturates at -128 and 127
+            steps. None: the range that the latent has on the images.
+        resizable: see `Job`.
+
+    Raises:
+        ConversionError: TensorFlow cannot convert a half, or what came out has other types, scales or shapes.
+        UnsupportedModelError: a stride that is no integer.
+    """
+    pair = convert([Job(encoder, decoder, True, latent_scale, resizable)], images)[0]
+    assert isinstance(pair, Pair)
+    return pair
+
+
+def convert(jobs: Sequence[Job], images: Sequence[np.ndarray] = ()) -> list[FloatPair | Pair]:
+    """Do several conversions in one process, whose start costs seconds. Images and errors as in `convert_pair`."""
+    for job in jobs:
+        if job.latent_scale is not None and not job.latent_scale > 0:
+            raise ConversionError(f"latent_scale must be positive, not {job.latent_scale}")
+    strides = [_stride(job.encoder) for job in jobs]
+    pairs: list[FloatPair | Pair] = []
+    for job, stride, (result, encoder, decoder) in zip(
+        jobs, strides, _work(jobs, strides, images), strict=True
+    ):
+        if not job.int8:
+            pairs.append(FloatPair(encoder, decoder))
+            continue
+        pair = Pair(encoder, decoder, result["scale"], result["zero_point"])
+        check_pair(pair, stride, job.resizable)
+        pairs.append(pair)
+    return pairs
+
+
+def calibration_crops(images: Sequence[np.ndarray], side: int, limit: int = CALIBRATION_CROPS) -> np.ndarray:
+    """Up to `limit` crops side x side from all over the images, float32 (N, side, side, 3) in [0, 1].
+
+    Images smaller than `side` are extended by repeating their edge. Raises ConversionError without images.
+    """
+    tiles = []
+    for image in images:
+        pixels = image.astype("float32") / 255 if image.dtype == np.uint8 else image.astype("float32")
+        height, width = pixels.shape[:2]
+        pixels = np.pad(pixels, ((0, max(0, side - height)), (0, max(0, side - width)), (0, 0)), mode="edge")
+        for y in range(0, pixels.shape[0] - side + 1, side):
+            tiles += [pixels[y : y + side, x : x + side] for x in range(0, pixels.shape[1] - side + 1, side)]
+    if not tiles:
+        raise ConversionError("int8 conversion needs representative images; there are none")
+    chosen = np.linspace(0, len(tiles) - 1, min(limit, len(tiles))).round().astype(int)
+    return np.stack([tiles[i] for i in chosen])
+
+
+def check_pair(pair: Pair, stride: int, resizable: bool = True) -> None:
+    """ConversionError unless types, latent scales and resizing are what the codec relies on."""
+    encoder, decoder = TFLite(pair.encoder), TFLite(pair.decoder)
+    types = [np.dtype(d["dtype"]) for d in (encoder.input, encoder.output, decoder.input, decoder.output)]
+    if types != [np.dtype(np.int8)] * 4:
+        raise ConversionError(f"the int8 models have tensors of types {', '.join(t.name for t in types)}")
+    latent = [
+        (np.float32(d["quantization"][0]), d["quantization"][1]) for d in (encoder.output, decoder.input)
+    ]
+    if latent != [(np.float32(pair.scale), pair.zero_point)] * 2:
+        raise ConversionError(f"the halves disagree on the latent's scale and zero point: {latent}")
+    if resizable:
+        image = np.random.default_rng(0).integers(-128, 128, (1, stride * 3, stride * 5, 3), dtype=np.int8)
+        codes = encoder.run(image)
+        if codes.shape[:3] != (1, 3, 5) or decoder.run(codes).shape != image.shape:
+            raise ConversionError(
+                f"the int8 models cannot be resized: {image.shape} gave a latent of {codes.shape}"
+            )
+
+
+def _stride(encoder: Any) -> int:
+    height = encoder.compute_output_shape((1, 256, 256, 3))[1]
+    if not height or 256 % height:
+        raise UnsupportedModelError(f"the encoder turns 256 rows into {height}; a divisor of 256 is needed")
+    return 256 // height
+
+
+def _side(stride: int) -> int:
+    return -(-SIDE // stride) * stride
+
+
+def _work(
+    jobs: Sequence[Job], strides: Sequence[int], images: Sequence[np.ndarray]
+) -> list[tuple[dict[str, Any], bytes, bytes]]:
+    """(result, encoder, decoder) of each job, from the worker process."""
+    with tempfile.TemporaryDirectory(prefix="edgepress-") as name:
+        folder = Path(name)
+        plan = {}
+        for i, (job, stride) in enumerate(zip(jobs, strides, strict=True)):
+            (folder / str(i)).mkdir()
+            job.encoder.save(folder / str(i) / "encoder.keras")
+            job.decoder.save(folder / str(i) / "decoder.keras")
+            plan[str(i)] = {"int8": job.int8, "latent_scale": job.latent_scale, "side": _side(stride)}
+        if any(job.int8 for job in jobs):
+            np.save(folder / "tiles.npy", calibration_crops(images, max(_side(stride) for stride in strides)))
+        (folder / "jobs.json").write_text(json.dumps(plan))
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+        done = subprocess.run(
+            [sys.executable, "-m", "edgepress.optimize._convert_worker", name],
+            env=environment,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if done.returncode:
+            said = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
+            raise ConversionError(f"TensorFlow's converter failed (exit {done.returncode}): {said[-1][:300]}")
+        return [
+            (
+                json.loads((folder / i / "result.json").read_text()),
+                (folder / i / "encoder.tflite").read_bytes(),
+                (folder / i / "decoder.tflite").read_bytes(),
+            )
+            for i in plan
+        ]

@@ -1,0 +1,118 @@
+"""Walking and rebuilding functional Keras 3 graphs, the ground on which split, rewrite and bridge stand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from .errors import UnsupportedModelError
+
+# What stands for one operation of the model: (operation, *args, **kwargs) -> its output tensor(s).
+Call = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation of a traced graph: its name, the operation, and ids of the tensors it reads and writes."""
+
+    name: str
+    operation: Any
+    reads: tuple[int, ...]
+    output: Any
+
+
+def as_functional(model: Any) -> Any:
+    """The functional graph of a model; raises UnsupportedModelError for subclassed models, which have none."""
+    if isinstance(model, keras.Sequential):
+        model = model._functional
+    if model is None or not hasattr(model, "_run_through_graph"):
+        raise UnsupportedModelError(
+            "the model is neither functional nor Sequential (or was never built); rebuild it with keras.Model(inputs, outputs)"
+        )
+    return model
+
+
+def replay(model: Any, inputs: Sequence[Any], call: Call) -> list[Any]:
+    """Walk `model` in topological order, `call`ing on every operation; nested models are walked through.
+
+    Args:
+        model: functional or Sequential Keras 3 model.
+        inputs: one value for each input of the model, of whatever kind `call` works with.
+        call: gets the operation and the values of its arguments, and returns the value(s) of its outputs.
+
+    Returns: the values of the model's outputs.
+    """
+
+    def visit(operation: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(operation, keras.Model):
+            results = replay(operation, keras.tree.flatten(args), call)
+            return results[0] if len(results) == 1 else results
+        return call(operation, *args, **kwargs)
+
+    return keras.tree.flatten(as_functional(model)._run_through_graph(list(inputs), call_fn=visit))
+
+
+class Cloner:
+    """Copies layers, each once, with unique names and with their weights: the default `call` of `rebuild`."""
+
+    def __init__(self) -> None:
+        self._clones: dict[int, Any] = {}
+        self._names: set[str] = set()
+
+    def unique(self, name: str) -> str:
+        """`name`, or `name_2`, `name_3` ... when it is taken already (nested models may repeat names)."""
+        unique, n = name, 1
+        while unique in self._names:
+            n += 1
+            unique = f"{name}_{n}"
+        self._names.add(unique)
+        return unique
+
+    def __call__(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(operation, keras.layers.Layer):
+            return operation(*args, **kwargs)
+        if id(operation) in self._clones:
+            return self._clones[id(operation)](*args, **kwargs)
+        config = {**operation.get_config(), "name": self.unique(operation.name)}
+        clone = type(operation).from_config(config)
+        output = clone(*args, **kwargs)
+        clone.set_weights(operation.get_weights())
+        self._clones[id(operation)] = clone
+        return output
+
+
+def rebuild(model: Any, input_shape: tuple[int | None, ...] | None = None, call: Call | None = None) -> Any:
+    """A copy of `model` as one flat functional model that shares nothing with it.
+
+    Args:
+        model: functional or Sequential, one input and one output.
+        input_shape: without batch; None keeps the model's own.
+        call: replaces operations on the way (see `replay`); None copies each.
+    """
+    source = as_functional(model)
+    image = keras.Input(input_shape or source.inputs[0].shape[1:], name=source.inputs[0].name.split(":")[0])
+    return keras.Model(image, replay(source, [image], call or Cloner())[0], name=model.name)
+
+
+def trace(model: Any, input_shape: tuple[int | None, ...]) -> list[Step]:
+    """The operations of a flat copy of `model` in the order they run, with static shapes where `input_shape` has."""
+    steps: list[Step] = []
+    cloner = Cloner()
+
+    def record(operation: Any, *args: Any, **kwargs: Any) -> Any:
+        output = cloner(operation, *args, **kwargs)
+        reads = tuple(id(t) for t in keras.tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor))
+        steps.append(Step(operation.name, operation, reads, output))
+        return output
+
+    rebuild(model, input_shape, record)
+    return steps
+
+
+def run(model: Any, batch: np.ndarray) -> np.ndarray:
+    """The model's output for a float32 batch (B, H, W, C), in inference mode, as float32."""
+    return np.asarray(model(batch.astype("float32"), training=False))

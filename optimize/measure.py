@@ -1,0 +1,131 @@
+"""One row per stage: what a pair of networks weighs, computes and achieves."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepress.bench.metrics import mean_psnr, measure
+from edgepress.runtime import coder
+from edgepress.runtime.codec import Codec
+from edgepress.runtime.tables import EntropyTables
+
+from .fit_tables import code_length
+from .graph import run
+from .tflite import TFLite, multiply_adds, parameters, undelegated
+
+FINEST = (
+    100  # the quality at which stages are compared: one step of the symbols is one int8 step of the latent
+)
+
+RGB = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row of the stage table; None where a figure has no meaning.
+
+    Attributes:
+        name: float, rewritten, pruned, int8, package (at the finest quality) or `quality N`.
+        raw_bytes, gzip_bytes: of both TFLite models together, as they are and each with gzip -9; of the package file.
+        parameters, nonzero: weights and biases of both models, and those of them that are not zero.
+        macs_per_pixel: multiply-adds of both models per image pixel.
+        latency_ms: encoder + decoder network on a 128x128 image, one thread, median; for packages encoding and
+            decoding of the file, entropy coder included.
+        undelegated: operations that XNNPACK does not run.
+        psnr, ssim: mean over the held-out images, after rounding to 8 bits.
+        bpp: bits per pixel: of whole files for packages; before, the code length of the latents at the finest step
+            under the package's tables.
+    """
+
+    name: str
+    raw_bytes: int
+    gzip_bytes: int
+    parameters: int | None
+    nonzero: int | None
+    macs_per_pixel: float | None
+    latency_ms: float | None
+    undelegated: int | None
+    psnr: float
+    ssim: float | None
+    bpp: float | None
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What `weigh` found of two TFLite models."""
+
+    raw_bytes: int
+    gzip_bytes: int
+    parameters: int
+    nonzero: int
+    macs_per_pixel: float
+    undelegated: int
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Means over images: PSNR in dB, SSIM (None when an image is under 11 pixels), bits per pixel if known."""
+
+    psnr: float
+    ssim: float | None
+    bpp: float | None
+
+
+def weigh(encoder: bytes, decoder: bytes) -> Networks:
+    """Bytes, parameters, multiply-adds and undelegated operations of two TFLite models with a static shape."""
+    image = TFLite(encoder).input["shape"]
+    counts = [parameters(model) for model in (encoder, decoder)]
+    return Networks(
+        raw_bytes=len(encoder) + len(decoder),
+        gzip_bytes=sum(len(gzip.compress(model, 9, mtime=0)) for model in (encoder, decoder)),
+        parameters=sum(total for total, _ in counts),
+        nonzero=sum(nonzero for _, nonzero in counts),
+        macs_per_pixel=sum(multiply_adds(m) for m in (encoder, decoder)) / float(image[1] * image[2]),
+        undelegated=sum(sum(undelegated(m).values()) for m in (encoder, decoder)),
+    )
+
+
+def score_float(
+    encoder: Any, decoder: Any, images: Sequence[RGB], tables: EntropyTables, scale: float, zero_point: int
+) -> Scores:
+    """Keras 3 halves, their latent unquantized between them; the rate is that of the latent on the int8 grid."""
+    outputs, bits = [], []
+    for image in images:
+        z = run(encoder, image[None] / np.float32(255))
+        outputs.append(np.rint(np.clip(run(decoder, z)[0], 0, 1) * 255).astype(np.uint8))
+        grid = np.clip(np.rint(z[0] / scale) + zero_point, -128, 127).astype(np.int8)
+        bits.append(code_length(coder.quantize(grid, zero_point, tables, FINEST), tables, FINEST))
+    return _scores(images, outputs, [b / 8 for b in bits])
+
+
+def score_int8(codec: Codec, images: Sequence[RGB]) -> Scores:
+    """The networks of a package alone: every int8 latent goes from one to the other as it is."""
+    package = codec.package
+    latents = [codec.latent(image) for image in images]
+    symbols = [coder.quantize(z, package.zero_point, package.tables, FINEST) for z in latents]
+    sizes = [code_length(s, package.tables, FINEST) / 8 for s in symbols]
+    return _scores(images, [codec.reconstruct(z) for z in latents], sizes)
+
+
+def score_files(codec: Codec, images: Sequence[RGB], quality: int) -> Scores:
+    """Real files, encoded and decoded."""
+    files = [codec.encode(image, quality) for image in images]
+    return _scores(images, [codec.decode_array(file) for file in files], [len(file) for file in files])
+
+
+def _scores(images: Sequence[RGB], outputs: Sequence[RGB], file_bytes: Sequence[float]) -> Scores:
+    found = [measure(a, b, multiscale=False) for a, b in zip(images, outputs, strict=True)]
+    similar = [q.ssim for q in found if q.ssim is not None]
+    rates = [8 * n / (i.shape[0] * i.shape[1]) for n, i in zip(file_bytes, images, strict=True)]
+    return Scores(
+        psnr=mean_psnr([q.psnr for q in found]),
+        ssim=fmean(similar) if len(similar) == len(found) else None,
+        bpp=fmean(rates),
+    )

@@ -38,6 +38,12 @@ def _dump_recipe(context: click.Context, _: click.Parameter, wanted: bool) -> No
     "--data", required=True, type=click.Path(path_type=Path), help="Folder of images like those to be coded."
 )
 @click.option(
+    "--val",
+    "validation",
+    type=click.Path(path_type=Path),
+    help="Folder of images to measure on; default: some of --data.",
+)
+@click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="The .epm package to write."
 )
 @click.option(
@@ -57,6 +63,7 @@ def _dump_recipe(context: click.Context, _: click.Parameter, wanted: bool) -> No
 def optimize(
     model: Path,
     data: Path,
+    validation: Path | None,
     output: Path,
     recipe_file: Path | None,
     json_file: Path | None,
@@ -81,8 +88,13 @@ def optimize(
     recipe = load_recipe(recipe_file, given)
     if output.suffix != ".epm":
         raise EdgepressError(f"{output}: the output must end in .epm")
+
+    def skipped(why: str) -> None:
+        click.echo(f"skipped: {why}", err=True)
+
+    images = load_images(data, skipped=skipped)
     training, held_out = divide(
-        load_images(data, skipped=lambda why: click.echo(f"skipped: {why}", err=True)), recipe
+        images, load_images(validation, skipped=skipped) if validation else [], recipe
     )
     console = Console()
     with progress(console) as begin:
@@ -102,10 +114,14 @@ def optimize(
         atomic_write(json_file, to_json(outcome))
 
 
-def divide(images: list[BenchImage], recipe: Recipe) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """(training, held out) pixels: every n-th image is held out, at most a quarter; a single image serves for both."""
-    wanted = min(recipe.measure.images, max(1, len(images) // 4))
-    held = pick_evenly(images, wanted)
+def divide(
+    images: list[BenchImage], validation: list[BenchImage], recipe: Recipe
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """(training, measuring) pixels: without validation images a quarter at most is held out; one image serves for both."""
+    if validation:
+        held = pick_evenly(validation, recipe.measure.images)
+    else:
+        held = pick_evenly(images, min(recipe.measure.images, max(1, len(images) // 4)))
     rest = [image for image in images if image not in held] or held
     return [i.pixels() for i in pick_evenly(rest, recipe.measure.training_images)], [i.pixels() for i in held]
 

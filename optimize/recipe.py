@@ -24,11 +24,11 @@ class ModelPart:
 class PrunePart:
     """Magnitude pruning and its fine-tuning, see `prune.prune`; steps = 0 skips it."""
 
-    sparsity: float = 0.5
+    sparsity: float = 0.3
     steps: int = 300
     batch: int = 8
-    crop: int = 128
-    learning_rate: float = 5e-4
+    crop: int = 64
+    learning_rate: float = 1e-3
     seed: int = 0
 
 

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from .checkpoint import load_state, read_progress, save_state
 from .config import TrainConfig
 from .data import ImageFolder, batches, crop_batch
+from .equalize import equalize
 from .klt import start_as_klt
 from .losses import hybrid_parts
 from .models import build
@@ -40,21 +41,28 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         return {"peak": self.peak, "warmup": self.warmup, "steps": self.steps}
 
 
-KLT_BATCHES = 24  # batches of crops that the starting transform is computed from
+START_BATCHES = 24  # batches of crops that a starting transform or the ranges of channels are computed from
+
+
+def crops_of(images: ImageFolder, config: TrainConfig, steps: range) -> np.ndarray:
+    """The crops of several steps as one array (N, crop, crop, 3) uint8."""
+    return np.concatenate(
+        [crop_batch(images, config.batch, config.crop, config.seed, step) for step in steps]
+    )
 
 
 def make_objective(config: TrainConfig, images: ImageFolder) -> tuple[keras.Model, Objective]:
     """(the plain model that will be saved, the objective that trains it or its fake-quantized clone)."""
     model = build(config.model, config.seed)
+    # Step numbers that training does not reach, so that these are crops of their own.
+    steps = range(1 << 30, (1 << 30) + START_BATCHES)
     if config.klt:
-        # Step numbers that training does not reach, so that these are crops of their own.
-        steps = range(1 << 30, (1 << 30) + KLT_BATCHES)
-        crops = [crop_batch(images, config.batch, config.crop, config.seed, step) for step in steps]
-        start_as_klt(model, np.concatenate(crops))
+        start_as_klt(model, crops_of(images, config, steps))
     if config.init:
         model.set_weights(keras.models.load_model(config.init, compile=False).get_weights())
     trained = model
     if config.qat:
+        equalize(model, crops_of(images, config, steps))
         latent = (-128 * LATENT_SCALE, 127 * LATENT_SCALE)
         trained = to_qat(model, {"latent": latent, "synthesis0_out": (0.0, 1.0)})
     if config.loss == "hybrid":

@@ -6,6 +6,7 @@ import csv
 import math
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -177,7 +178,13 @@ def train(
     held_out = images.hold_out() if validation is None else ImageFolder(validation, min_side=32)
     held_out = [_whole(pixels) for pixels in held_out]
     epochs = max(1, math.ceil(config.steps / config.epoch_steps))
-    progress = {"config": asdict(config), "epoch": 0, "best": math.inf, "best_epoch": 0, "rows": []}
+    progress: dict[str, Any] = {
+        "config": asdict(config),
+        "epoch": 0,
+        "best": math.inf,
+        "best_epoch": 0,
+        "rows": [],
+    }
 
     model, objective = make_objective(config, images)
     schedule = WarmupCosine(config.lr, config.warmup, epochs * config.epoch_steps)

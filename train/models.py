@@ -17,6 +17,7 @@ only, which is the variable that the study changed.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import keras
 from keras import layers
@@ -56,7 +57,7 @@ def conv_autoencoder(name: str) -> keras.Model:
 
 
 MODELS: dict[str, Callable[[], keras.Model]] = {
-    **{name: (lambda name=name: conv_autoencoder(name)) for name in CONV_MODELS},
+    **{name: partial(conv_autoencoder, name) for name in CONV_MODELS},
     "photo": photo,
 }
 

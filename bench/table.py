@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .bdrate import MEASURES, BdRate
+from .curve import Point
 from .report import time_ratio
 from .run import Result
 
@@ -71,25 +72,29 @@ def bd_table(result: Result) -> Table:
 
 
 def match_table(result: Result) -> Table:
-    """Every contender's point beside the anchor's (in brackets) at equal mean SSIM."""
+    """Every contender's point, then the anchor's at equal mean SSIM, then bytes and time as multiples of the anchor's."""
     anchor = result.anchor.codec.name
-    headings = ["quality", "SSIM", "ratio", "PSNR", "bytes x", *(["time x"] if result.times else [])]
-    table = _table(f"At equal mean SSIM; ({anchor}), and contender / {anchor} as x", headings)
+    point = ["q", "SSIM", "ratio", "PSNR"]
+    times = ["time x"] if result.times else []
+    table = _table(
+        f"At equal mean SSIM: contender, {anchor}, contender / {anchor}", [*point, *point, "bytes x", *times]
+    )
     for i, match in enumerate(result.matches):
-        own, other = match.point, match.anchor
         ratio = time_ratio(result, match)
         table.add_row(
             match.codec,
-            f"{own.quality} ({other.quality}{'' if match.in_reach else '!'})",
-            f"{_similarity(own.ssim)} ({_similarity(other.ssim)})",
-            f"{own.ratio:.2f} ({other.ratio:.2f})",
-            f"{_decibels(own.psnr)} ({_decibels(other.psnr)})",
+            *_match_cells(match.point, ""),
+            *_match_cells(match.anchor, "" if match.in_reach else "!"),
             f"{match.byte_ratio:.2f}",
             *(["-" if ratio is None else f"{ratio:.2f}"] if result.times else []),
             style=None if match.in_reach else "dim",
             end_section=i + 1 == len(result.matches) or result.matches[i + 1].codec != match.codec,
         )
     return table
+
+
+def _match_cells(point: Point, mark: str) -> tuple[str, str, str, str]:
+    return f"{point.quality}{mark}", _similarity(point.ssim), f"{point.ratio:.1f}", _decibels(point.psnr)
 
 
 def notes(result: Result) -> list[str]:

@@ -83,7 +83,7 @@ def test_quality_is_monotone_in_bytes(photographs, tables):
 def test_reconstruction_points_lower_the_error(photographs, tables):
     def error(use):
         latent = photographs["coffee"]
-        again = dequantize(quantize(latent, 0, use, 50), 0, use, 50)
+        again = dequantize(quantize(latent, 0, use, 10), 0, use, 10)
         return np.square(again.astype(float) - latent).mean()
 
     assert error(tables) < error(replace(tables, recon=np.zeros_like(tables.recon)))
@@ -122,8 +122,9 @@ def test_latents_without_information_still_give_tables():
 
 def test_steps_and_sets_are_monotone():
     assert STEPS[0] == 12 * 16 and STEPS[-1] == 16 and (np.diff(STEPS.astype(int)) <= 0).all()
-    sets = share_sets(STEPS, 8)
-    assert sorted(set(sets.tolist())) == list(range(8)) and (np.diff(sets.astype(int)) >= 0).all()
+    assert (STEPS[STEPS < 8 * 16] % 16 == 0).all()  # small steps are whole
+    sets = share_sets(STEPS, 6)
+    assert sorted(set(sets.tolist())) == list(range(6)) and (np.diff(sets.astype(int)) >= 0).all()
     assert share_sets(np.full(100, 16, np.uint16), 8).max() == 0
 
 

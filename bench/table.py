@@ -75,9 +75,9 @@ def match_table(result: Result) -> Table:
     """Every contender's point, then the anchor's at equal mean SSIM, then bytes and time as multiples of the anchor's."""
     anchor = result.anchor.codec.name
     point = ["q", "SSIM", "ratio", "PSNR"]
-    times = ["time x"] if result.times else []
+    times = ["time"] if result.times else []
     table = _table(
-        f"At equal mean SSIM: contender, {anchor}, contender / {anchor}", [*point, *point, "bytes x", *times]
+        f"At equal mean SSIM: contender, {anchor}, contender / {anchor}", [*point, *point, "bytes", *times]
     )
     for i, match in enumerate(result.matches):
         ratio = time_ratio(result, match)

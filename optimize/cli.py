@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from edgepress.bench.loadimages import BenchImage, load_images, pick_evenly
 from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.files import atomic_write
+from edgepress.train.quiet import import_tensorflow_quietly
 
 from .recipe import DEFAULT, Recipe, load_recipe
 
@@ -127,9 +128,9 @@ def divide(
 
 
 def quiet_tensorflow() -> None:
-    """Before TensorFlow is imported: no start-up messages, no search for a GPU."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    """Import TensorFlow without its start-up messages and without a search for a GPU."""
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    import_tensorflow_quietly()
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from .recipe import load_recipe
 HERE = Path(__file__).parent
 MODEL = HERE / "shipped" / "conv3.keras"
 RECIPE = HERE / "recipes" / "demo.toml"
+SHIPPED = "photo"  # made for photographs, it stands beside the study's model
 HELD_OUT = (
     "chelsea",
     "rocket",
@@ -48,7 +49,7 @@ QUALITIES = (10, 25, 50, 75, 90, 100)
     help="Folder to write.",
 )
 def demo(output: Path) -> None:
-    """Optimize the shipped conv3 model anew, code photographs with it, and compare with JPEG."""
+    """Optimize the study's conv3 anew, code photographs with it and with the default package, and compare with JPEG."""
     if not MODEL.exists():
         raise EdgepressError(f"the demo's model is missing: {MODEL.name} should be in the installation")
     start = perf_counter()
@@ -75,18 +76,21 @@ def demo(output: Path) -> None:
             begin=begin,
         )
         atomic_write(output / "stages.json", to_json(outcome))
-        anchor, contender = make_codec(ANCHOR), make_codec(str(package))
-        result = run_bench([anchor, contender], held_out, QUALITIES, stage=begin)
+        anchor = make_codec(ANCHOR)
+        contenders = [make_codec(str(package)), make_codec(SHIPPED)]
+        result = run_bench([anchor, *contenders], held_out, QUALITIES, stage=begin)
         atomic_write(output / "bench.json", bench_json(result))
         atomic_write(output / "rate-distortion.png", plot_curves(result.curves, len(held_out)))
         begin("pictures", None)
         for image in held_out:
-            _picture(image, contender, anchor, output)
+            for contender in contenders:
+                _picture(image, contender, anchor, output)
     console.rule("optimized on " + " and ".join(Path(image.name).stem for image in training))
     print_outcome(outcome, console)
     console.rule("compared on " + " and ".join(Path(image.name).stem for image in held_out))
     print_result(result, console)
-    console.print(_verdict(result), style="bold", highlight=False)
+    for contender in contenders:
+        console.print(_verdict(result, contender.name), style="bold", highlight=False)
     console.print(
         f"written to {output}: " + ", ".join(sorted(p.name for p in output.iterdir())), highlight=False
     )
@@ -95,7 +99,7 @@ def demo(output: Path) -> None:
 
 def _picture(image: BenchImage, contender: ReferenceCodec, anchor: ReferenceCodec, folder: Path) -> None:
     """Code one photograph; write the .epx, the decoded image, and a detail beside the original and JPEG."""
-    name = Path(image.name).stem
+    name = f"{Path(image.name).stem}-{contender.name}"
     original = image.pixels()
     data = contender.encode(original, QUALITY)
     decoded = contender.decode(data)
@@ -146,9 +150,9 @@ def _png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _verdict(result: Result) -> str:
-    """One sentence on the package at QUALITY beside JPEG at equal SSIM."""
-    match = next(m for m in result.matches if m.point.quality == QUALITY)
+def _verdict(result: Result, name: str) -> str:
+    """One sentence on the contender at QUALITY beside JPEG at equal SSIM."""
+    match = next(m for m in result.matches if m.codec == name and m.point.quality == QUALITY)
     own = result.times[match.codec, QUALITY].round_trip_ms
     other = result.times[result.anchor.codec.name, match.anchor.quality].round_trip_ms
     reach = "equal" if match.in_reach else "the nearest"

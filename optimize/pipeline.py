@@ -16,7 +16,7 @@ from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.package import Package, write_package
 from edgepress.runtime.tables import EntropyTables
 
-from .convert import FloatPair, Job, Pair, convert
+from .convert import SIDE, FloatPair, Job, Pair, calibration_crops, convert
 from .fit_tables import fit_tables, quality_steps, share_sets
 from .measure import FINEST, Scores, Stage, score_files
 from .prune import Pruned, prune
@@ -44,7 +44,7 @@ class Outcome:
 
     Attributes:
         package: as written.
-        halves: the Keras 3 models by stage: float, rewritten, pruned (unless skipped).
+        halves: the Keras 3 models by stage: float, rewritten, pruned (unless skipped), equalized (where asked for).
         rewritten: the rewrites and their verification.
         pruned: sparsities and losses; None when pruning was skipped.
         pair: the int8 networks and the latent's scale.
@@ -136,6 +136,10 @@ def optimize(
         pruned = prune(rewritten.model, floats, _loss(recipe), **settings, progress=lambda *_: count(1))
         halves["pruned"] = split(pruned.model, latent.layer)
 
+    if recipe.quantize.equalize:
+        begin("equalize channels", None)
+        halves["equalized"] = split(_equalized((pruned or rewritten).model, training), latent.layer)
+
     begin("convert to TFLite", None)
     final = list(halves.values())[-1]
     scale = recipe.quantize.latent_scale or None
@@ -210,6 +214,21 @@ def middle(image: RGB, stride: int, side: int) -> RGB:
         )
     y, x = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     return np.ascontiguousarray(image[y : y + height, x : x + width])
+
+
+def _equalized(model: Any, images: Sequence[RGB]) -> Any:
+    """A copy of a `photo` model with channels of one range (`train.equalize`): the same function, finer in int8."""
+    import keras
+
+    from edgepress.train.equalize import equalize
+
+    if model.name != "photo":
+        raise EdgepressError("quantize.equalize knows the layers of the model `photo` only; set it to false")
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    crops = calibration_crops(images, SIDE)
+    equalize(copy, np.round(crops * 255).astype(np.uint8))
+    return copy
 
 
 def _loss(recipe: Recipe) -> Callable[[Any, Any], Any]:

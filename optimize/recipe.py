@@ -49,9 +49,10 @@ class LossPart:
 
 @dataclass(frozen=True)
 class QuantizePart:
-    """latent_scale: one int8 step of the latent; 0 takes its range on the data."""
+    """latent_scale: one int8 step of the latent; 0 takes its range on the data. equalize: `photo` only, see train.equalize."""
 
     latent_scale: float = 0.0
+    equalize: bool = False
 
 
 @dataclass(frozen=True)

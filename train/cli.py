@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 from .config import load_config
 from .data import DataError
+from .quiet import import_tensorflow_quietly
 
 
 @click.command()
@@ -50,6 +48,7 @@ def train(
         raise click.ClickException(f"{output}: the output must end in .keras")
     try:
         config = load_config(recipe, **flags)
+        import_tensorflow_quietly()
         from .loop import train as run_training
 
         progress = run_training(config, data, output, run or Path("runs") / output.stem, validation)

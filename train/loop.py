@@ -135,7 +135,7 @@ class _Bar(keras.callbacks.Callback):
         self.start = epoch * self.epoch_steps
 
     def on_train_batch_end(self, batch, logs=None):
-        if batch % 10 == 9:
+        if batch % 10 == 9 or batch + 1 == self.epoch_steps:
             parts = "  ".join(f"{k} {v:.4g}" for k, v in (logs or {}).items())
             self.progress.update(self.task, completed=self.start + batch + 1, parts=parts)
 
@@ -220,6 +220,7 @@ def train(
                 initial_epoch=progress["epoch"],
                 epochs=epochs,
                 verbose=0,
+                shuffle=False,
                 callbacks=[
                     _EpochEnd(run, model, held_out, config, progress, console),
                     _Bar(bar, task, config.epoch_steps),

@@ -33,4 +33,4 @@ $(STAMP): setup.cfg setup.py pyproject.toml runtime/_coder.c
 	@touch $@
 
 clean:
-	rm -rf build demo $(VENV) *.egg-info
+	rm -rf build demo $(VENV) *.egg-info runtime/*.so

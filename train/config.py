@@ -58,6 +58,14 @@ class TrainConfig:
         for name in ("steps", "batch", "crop", "epoch_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.crop < 16 or self.crop % 16:
+            raise ValueError(f"crop must be a multiple of 16, not {self.crop}")
+        if not 1 <= self.vgg_blocks <= 3:
+            raise ValueError(f"vgg_blocks must be 1, 2 or 3, not {self.vgg_blocks}")
+        if not 0 < self.ema < 1:
+            raise ValueError(f"ema must lie between 0 and 1, not {self.ema}")
+        if (self.klt or self.qat or self.loss == "rd") and self.model != "photo":
+            raise ValueError(f"the rd loss, klt and qat are made for the model photo, not {self.model}")
         if self.lr <= 0:
             raise ValueError(f"lr must be positive, not {self.lr}")
         if not 0 < self.step_min <= self.step_max:
@@ -72,7 +80,7 @@ def load_config(source: str | Path | None, **overrides) -> TrainConfig:
     values: dict = {}
     if source is not None:
         path = Path(source)
-        if not path.exists() and (RECIPES / f"{source}.toml").exists():
+        if not path.is_file() and (RECIPES / f"{source}.toml").exists():
             path = RECIPES / f"{source}.toml"
         try:
             document = tomllib.loads(path.read_text())

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 
 class DataError(ValueError):
@@ -34,63 +34,66 @@ class ImageFolder:
         self._check()
 
     def _check(self) -> None:
-        """Read every header once, so that what cannot be used is said before training and never met in it."""
+        """Decode every image once, so that what cannot be used is named before training and `paths` never changes in it."""
         usable = []
         for path in self.paths:
-            try:
-                with Image.open(path) as image:
-                    size = image.size
-            except (UnidentifiedImageError, OSError, SyntaxError) as error:
-                warnings.warn(f"skipped {path}: {error}", stacklevel=3)
+            pixels = self._decode(path)
+            if pixels is None:
                 continue
-            if min(size) < self.min_side:
+            height, width = pixels.shape[:2]
+            if min(height, width) < self.min_side:
                 warnings.warn(
-                    f"skipped {path}: {size[0]}x{size[1]} is under {self.min_side} pixels", stacklevel=3
+                    f"skipped {path}: {width}x{height} is under {self.min_side} pixels", stacklevel=3
                 )
                 continue
             usable.append(path)
+            self._keep(path, pixels)
         self.paths = usable
         if not usable:
             raise DataError(
                 f"{self.folder}: no image of at least {self.min_side}x{self.min_side} pixels that Pillow reads"
             )
 
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def hold_out(self, every: int = 50, most: int = 40) -> list[np.ndarray]:
-        """Take one image in `every`, at most `most`, out of the folder for validation, and give their pixels."""
-        paths = self.paths[every - 1 :: every][:most]
-        images = [self.read(self.paths.index(path)) for path in paths]
-        self.paths = [path for path in self.paths if path not in set(paths)]
-        return [pixels for pixels in images if pixels is not None]
-
-    def read(self, index: int) -> np.ndarray | None:
-        """Image `index` modulo the number of images, or None when its pixels turn out to be damaged."""
-        path = self.paths[index % len(self.paths)]
-        if path in self._cache:
-            self._cache.move_to_end(path)
-            return self._cache[path]
+    @staticmethod
+    def _decode(path: Path) -> np.ndarray | None:
         try:
             with Image.open(path) as image:
-                pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
-            warnings.warn(f"skipped {path}: {error}", stacklevel=2)
-            self.paths.remove(path)
-            if not self.paths:
-                raise DataError(f"{self.folder}: every image in it is damaged") from None
+                return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        except Exception as error:  # Pillow's readers raise nearly anything on damaged files
+            warnings.warn(f"skipped {path}: {error}", stacklevel=4)
             return None
+
+    def _keep(self, path: Path, pixels: np.ndarray) -> None:
         self._budget -= pixels.nbytes
         while self._budget < 0 and self._cache:
             self._budget += self._cache.popitem(last=False)[1].nbytes
         self._cache[path] = pixels
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def hold_out(self, every: int = 50, most: int = 40) -> list[np.ndarray]:
+        """Take one image in `every` (one at least of two or more), at most `most`, out of the folder; gives their pixels."""
+        every = min(every, len(self.paths))
+        chosen = list(range(len(self.paths)))[every - 1 :: every][:most] if every > 1 else []
+        images = [self.read(index) for index in chosen]
+        self.paths = [path for index, path in enumerate(self.paths) if index not in chosen]
+        return images
+
+    def read(self, index: int) -> np.ndarray:
+        """Image `index` modulo the number of images. DataError when the file changed since it was checked."""
+        path = self.paths[index % len(self.paths)]
+        if path in self._cache:
+            self._cache.move_to_end(path)
+            return self._cache[path]
+        pixels = self._decode(path)
+        if pixels is None or min(pixels.shape[:2]) < self.min_side:
+            raise DataError(f"{path}: it could be read when training began and no longer can")
+        self._keep(path, pixels)
         return pixels
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        for path in list(self.paths):
-            pixels = self.read(self.paths.index(path))
-            if pixels is not None:
-                yield pixels
+        return (self.read(index) for index in range(len(self.paths)))
 
 
 def crop_batch(images: ImageFolder, batch: int, crop: int, seed: int, step: int) -> np.ndarray:
@@ -102,10 +105,8 @@ def crop_batch(images: ImageFolder, batch: int, crop: int, seed: int, step: int)
     for i in range(batch):
         number = step * batch + i
         rng = np.random.default_rng((seed, number))
-        pixels = None
-        while pixels is None:
-            epoch, place = divmod(number, len(images))
-            pixels = images.read(_permutation(seed, epoch, len(images))[place])
+        epoch, place = divmod(number, len(images))
+        pixels = images.read(_permutation(seed, epoch, len(images))[place])
         y = rng.integers(pixels.shape[0] - crop + 1)
         x = rng.integers(pixels.shape[1] - crop + 1)
         piece = pixels[y : y + crop, x : x + crop]

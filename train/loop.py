@@ -21,7 +21,7 @@ from .klt import start_as_klt
 from .losses import hybrid_parts
 from .models import build
 from .objective import HybridObjective, Objective, RateDistortionObjective
-from .photo import LATENT_SCALE, STRIDE
+from .photo import LATENT_SCALE
 from .qat import copy_weights, to_qat
 
 
@@ -71,7 +71,6 @@ def make_objective(config: TrainConfig, images: ImageFolder) -> tuple[keras.Mode
         return model, HybridObjective(trained, parts, perceptual=config.b > 0)
     return model, RateDistortionObjective(
         trained,
-        stride=STRIDE,
         latent_scale=LATENT_SCALE,
         step_range=(config.step_min, config.step_max),
         trade=config.trade,
@@ -226,6 +225,8 @@ def train(
                     _Bar(bar, task, config.epoch_steps),
                 ],
             )
+    if not (run / "best.keras").exists():
+        raise ValueError(f"training diverged: no validation score was a number; lower lr and delete {run}")
     output.parent.mkdir(parents=True, exist_ok=True)
     save_model(keras.models.load_model(run / "best.keras", compile=False), output)
     write_log(output.with_suffix(".csv"), progress["rows"])

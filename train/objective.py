@@ -82,7 +82,6 @@ class RateDistortionObjective(Objective):
 
     Args:
         autoencoder: with a layer "latent" whose int8 step will be `latent_scale`.
-        stride: pixels per latent position and side.
         whole_steps: draw whole numbers only, as the codec uses them: int8 latents in steps of, say, 1.5 would fall into cells
             of one and of two values.
         structure: 0..1, share of 1 - SSIM in D. Its unit is fixed so that both parts weigh about the same at 35 dB.
@@ -95,7 +94,6 @@ class RateDistortionObjective(Objective):
         self,
         autoencoder: keras.Model,
         *,
-        stride: int,
         latent_scale: float,
         step_range: tuple[float, float] = (1.0, 20.0),
         trade: float = 0.4,
@@ -106,7 +104,6 @@ class RateDistortionObjective(Objective):
         super().__init__(autoencoder, ("bpp", "mse"))
         self.encoder, self.decoder = split(autoencoder)
         self.rate = ContextRate(autoencoder.get_layer("latent").output.shape[-1])
-        self.pixels_per_position = stride * stride
         self.latent_scale = latent_scale
         self.log_range = tuple(float(np.log(s)) for s in step_range)
         self.trade, self.structure, self.whole_steps = trade, structure, whole_steps

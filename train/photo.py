@@ -24,8 +24,9 @@ from .layers import DepthToSpace
 
 STRIDE = 16
 LATENTS = 192
-# One int8 step of the encoder's output: latents lie in [-4, 127/32]. At the gain of an orthonormal transform of pixels in
-# [0, 1] a step is 8 grey levels of a coefficient, 0.25 * 8^2 / 12 = 1.3 of MSE with a quarter as many latents as values.
+# One latent step in training, as if int8 held [-4, 127/32]; the package has twice it (optimize/recipes/photo.toml). At the
+# gain of an orthonormal transform of pixels in [0, 1] a step is 8 grey levels of a coefficient, 0.25 * 8^2 / 12 = 1.3 of MSE
+# with a quarter as many latents as values.
 LATENT_SCALE = 1 / 32
 
 # (width, width inside the bottleneck, blocks) at 1/4, 1/8 and 1/16 resolution

@@ -117,6 +117,21 @@ def test_damaged_and_small_images_are_named_and_skipped(photos, tmp_path):
     assert batch.shape == (8, 32, 32, 3)
 
 
+def test_hold_out_takes_one_image_at_least(photos):
+    images = ImageFolder(photos)
+    names = [p.name for p in images.paths]
+    held = images.hold_out()
+    assert len(held) == 1 and len(images) == len(names) - 1
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"crop": 100}, {"vgg_blocks": 4}, {"ema": 1.0}, {"klt": True}, {"loss": "rd"}, {"lr": -1.0}]
+)
+def test_settings_that_cannot_work_are_named(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        load_config(None, model="conv3", **wrong)
+
+
 def test_empty_and_missing_folders_are_clear_errors(tmp_path):
     with pytest.raises(DataError, match="no image"):
         ImageFolder(tmp_path)

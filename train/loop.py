@@ -101,11 +101,10 @@ class _EpochEnd(keras.callbacks.Callback):
         raw = [keras.ops.convert_to_numpy(v) for v in objective.trainable_variables]
         objective.optimizer.finalize_variable_values(objective.trainable_variables)  # the averaged weights
         measured = objective.validate(self.validation) if self.validation else {"score": float(logs["loss"])}
+        copy_weights(objective.autoencoder, self.plain)
         if measured["score"] < self.progress["best"]:
             self.progress.update(best=measured["score"], best_epoch=epoch + 1)
-            copy_weights(objective.autoencoder, self.plain)
             save_model(self.plain, self.run / "best.keras")
-        copy_weights(objective.autoencoder, self.plain)
         save_model(self.plain, self.run / "last.keras")
         for variable, value in zip(objective.trainable_variables, raw, strict=True):
             variable.assign(value)

@@ -2,31 +2,14 @@
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from edgepress.runtime import cli, main, package
+from edgepress.runtime import cli, package
 from edgepress.runtime.files import atomic_write, read_limited
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """`run(*arguments) -> (exit code, stdout, stderr)` of the edgepress command."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["edgepress", *map(str, arguments)])
-        code = 0
-        try:
-            main.main()
-        except SystemExit as exit_:
-            code = exit_.code
-        return (code, *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture

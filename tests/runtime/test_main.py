@@ -10,22 +10,6 @@ from edgepress.runtime import EdgepressError
 from edgepress.runtime import main as main_module
 
 
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """`run(*arguments) -> (exit code, stdout, stderr)` of the edgepress command."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["edgepress", *map(str, arguments)])
-        code = 0
-        try:
-            main_module.main()
-        except SystemExit as exit_:
-            code = exit_.code
-        return (code, *capsys.readouterr())
-
-    return run
-
-
 def test_help_lists_every_command(run):
     code, out, _ = run("--help")
     assert code == 0

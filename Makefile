@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test test-all lint benchmark clean
+.PHONY: demo test test-all lint benchmark fuzz wheel test-aarch64 test-tflite-runtime clean
 
 demo: $(STAMP)
 	$(BIN)/edgepress demo -o demo
@@ -25,6 +25,36 @@ lint: $(STAMP)
 	@mkdir -p build/types/edgepress && for room in runtime bench train optimize; do \
 	    ln -sfn ../../../$$room build/types/edgepress/$$room; done
 	MYPYPATH=build/types $(BIN)/mypy -p edgepress
+
+# Coverage-guided where it can be: the C coder under clang's sanitizers, the readers under atheris. Each of the four runs for
+# FUZZ_SECONDS; what they find lies in build/fuzz/crashes.
+FUZZ_SECONDS ?= 60
+FUZZ := build/fuzz
+CLANG ?= clang
+fuzz: $(STAMP)
+	$(BIN)/python tests/fuzz/seeds.py $(FUZZ)
+	CLANG=$(CLANG) tests/fuzz/coder.sh $(BIN)/python $(FUZZ) $(FUZZ_SECONDS)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check atheris || \
+	    echo "no atheris for this Python: the readers get random damage"
+	$(BIN)/python tests/fuzz/reader.py --seconds $(FUZZ_SECONDS) --out $(FUZZ)
+	$(BIN)/python tests/fuzz/reader.py --random --seconds $(FUZZ_SECONDS) --out $(FUZZ)
+	$(BIN)/python tests/fuzz/networks.py --seconds $(FUZZ_SECONDS) --out $(FUZZ)
+
+# For this machine's processor and every Python from 3.10 on; a wheel without the C coder would be none for all.
+wheel: $(STAMP)
+	@rm -rf build/wheels build/lib* build/bdist* build/temp*
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w build/wheels .
+	@$(BIN)/python -m zipfile -l build/wheels/*-cp310-abi3-*.whl | grep -q '_coder.*\.so' || { \
+	    echo "edgepress: the C coder was not built (apt install gcc python3-dev), so there is no wheel" >&2; \
+	    rm -rf build/wheels; exit 1; }
+	@ls build/wheels/*.whl
+
+test-aarch64: $(STAMP)
+	tests/devices/aarch64.sh $(BIN)/python
+
+TFLITE_PYTHON ?= $(BIN)/python
+test-tflite-runtime: $(STAMP)
+	tests/devices/tflite_runtime.sh $(TFLITE_PYTHON)
 
 $(STAMP): setup.cfg setup.py pyproject.toml runtime/_coder.c
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \

@@ -1,26 +1,45 @@
-"""BD-rate: how many percent fewer or more bytes a contender needs than the anchor at equal quality.
+"""BD-rate: how many percent fewer or more bytes a contender needs than the anchor at equal quality; and BD-PSNR.
 
-Bjontegaard's measure (VCEG-M33, 2001), computed by the `bjontegaard` package: log-rate as a function of quality,
-interpolated through all points (pchip or akima), averaged over the qualities that both curves reach. Quality is the
-mean PSNR in dB, or the mean MS-SSIM on the usual dB scale, -10 log10(1 - MS-SSIM).
+Bjontegaard's measures (VCEG-M33, 2001), computed by the `bjontegaard` package: log-rate as a function of quality,
+interpolated through all points (pchip or akima), averaged over the qualities that both curves reach; BD-PSNR the
+other way round, in dB at equal rate. Quality is the mean PSNR in dB, or the mean MS-SSIM on the usual dB scale,
+-10 log10(1 - MS-SSIM).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
-
-from .curve import Point, Row
 
 Measure = Literal["psnr", "ms_ssim"]
 Method = Literal["pchip", "akima"]
 
 MEASURES: tuple[Measure, ...] = ("psnr", "ms_ssim")
 WEAK_OVERLAP = 0.5
+
+
+class Measured(Protocol):
+    """Rate and quality of one image, or means over a set, measured in this run or read back from a file."""
+
+    @property
+    def bpp(self) -> float: ...
+
+    @property
+    def psnr(self) -> float | None: ...
+
+    @property
+    def ms_ssim(self) -> float | None: ...
+
+
+class MeasuredSet(Measured, Protocol):
+    """Means, with the images that they are over."""
+
+    @property
+    def rows(self) -> Sequence[Measured]: ...
 
 
 @dataclass(frozen=True)
@@ -38,9 +57,24 @@ class BdRate:
     warning: str | None = None
 
 
+@dataclass(frozen=True)
+class BdPsnr:
+    """gain: dB of quality more than the anchor at equal rate; None when it cannot be computed, then `warning` says why.
+
+    overlap: the rates that both curves reach, as a share (0..1, of log-rate) of those that either reaches.
+    low, high: the ends of the common range, in bits per pixel (None without one).
+    """
+
+    gain: float | None
+    overlap: float
+    low: float | None = None
+    high: float | None = None
+    warning: str | None = None
+
+
 def bd_rate(
-    anchor: Sequence[Point | Row],
-    test: Sequence[Point | Row],
+    anchor: Sequence[Measured],
+    test: Sequence[Measured],
     measure: Measure = "psnr",
     method: Method = "pchip",
 ) -> BdRate:
@@ -50,14 +84,11 @@ def bd_rate(
     bytes), and so are exact reconstructions, whose PSNR is infinite.
     """
     a, t = _rising(anchor, measure), _rising(test, measure)
-    for curve in (a, t):
-        if len(curve) < 2:
-            whose = "the anchor" if curve is a else "the contender"
-            return BdRate(None, 0.0, warning=f"{whose} has fewer than two usable points")
-    low, high = max(a[0][1], t[0][1]), min(a[-1][1], t[-1][1])
+    if lack := _too_short(a, t):
+        return BdRate(None, 0.0, warning=lack)
+    low, high, overlap = _common([q for _, q in a], [q for _, q in t])
     if high <= low:
         return BdRate(None, 0.0, warning="the curves have no quality in common")
-    overlap = (high - low) / (max(a[-1][1], t[-1][1]) - min(a[0][1], t[0][1]))
     percent = _percent(a, t, method)
     if overlap >= WEAK_OVERLAP:
         return BdRate(percent, overlap, low, high)
@@ -70,8 +101,29 @@ def bd_rate(
     )
 
 
+def bd_psnr(
+    anchor: Sequence[Measured],
+    test: Sequence[Measured],
+    measure: Measure = "psnr",
+    method: Method = "pchip",
+) -> BdPsnr:
+    """The BD-PSNR of `test` against `anchor`, or its like for MS-SSIM in dB, from the same points as `bd_rate`."""
+    a, t = _rising(anchor, measure), _rising(test, measure)
+    if lack := _too_short(a, t):
+        return BdPsnr(None, 0.0, warning=lack)
+    low, high, overlap = _common([math.log(r) for r, _ in a], [math.log(r) for r, _ in t])
+    if high <= low:
+        return BdPsnr(None, 0.0, warning="the curves have no rate in common")
+    low, high = math.exp(low), math.exp(high)
+    weak = f"weak: the curves share {overlap:.0%} of their rates ({low:.2f}-{high:.2f} bpp)"
+    return BdPsnr(_gain(a, t, method), overlap, low, high, None if overlap >= WEAK_OVERLAP else weak)
+
+
 def mean_bd_rate(
-    anchor: Sequence[Point], test: Sequence[Point], measure: Measure = "psnr", method: Method = "pchip"
+    anchor: Sequence[MeasuredSet],
+    test: Sequence[MeasuredSet],
+    measure: Measure = "psnr",
+    method: Method = "pchip",
 ) -> float | None:
     """The mean over the images of each image's own BD-rate, in percent; None when no image has one.
 
@@ -97,11 +149,24 @@ def decibels(measure: Measure, value: float | None) -> float | None:
 Pairs = list[tuple[float, float]]  # (bits per pixel, dB), both rising
 
 
-def _by_image(points: Sequence[Point]) -> list[list[Row]]:
+def _by_image(points: Sequence[MeasuredSet]) -> list[list[Measured]]:
     return [list(rows) for rows in zip(*(p.rows for p in points), strict=True)]
 
 
-def _rising(points: Sequence[Point | Row], measure: Measure) -> Pairs:
+def _too_short(anchor: Pairs, test: Pairs) -> str | None:
+    for curve, whose in ((anchor, "the anchor"), (test, "the contender")):
+        if len(curve) < 2:
+            return f"{whose} has fewer than two usable points"
+    return None
+
+
+def _common(anchor: list[float], test: list[float]) -> tuple[float, float, float]:
+    """The ends of what two rising lists have in common, and its share of what they span together."""
+    low, high = max(anchor[0], test[0]), min(anchor[-1], test[-1])
+    return low, high, (high - low) / (max(anchor[-1], test[-1]) - min(anchor[0], test[0]))
+
+
+def _rising(points: Sequence[Measured], measure: Measure) -> Pairs:
     pairs: Pairs = []
     for point in sorted(points, key=lambda p: p.bpp):
         quality = decibels(measure, getattr(point, measure))
@@ -114,13 +179,16 @@ def _percent(anchor: Pairs, test: Pairs, method: Method) -> float:
     # Imported on use: the package pulls in matplotlib and scipy, a second that only reports should pay.
     from bjontegaard import bd_rate as bjontegaard_rate
 
+    return _bjontegaard(bjontegaard_rate, anchor, test, method)
+
+
+def _gain(anchor: Pairs, test: Pairs, method: Method) -> float:
+    from bjontegaard import bd_psnr as bjontegaard_psnr
+
+    return _bjontegaard(bjontegaard_psnr, anchor, test, method)
+
+
+def _bjontegaard(function: Callable[..., float], anchor: Pairs, test: Pairs, method: Method) -> float:
     # min_overlap=0: the overlap is ours to judge, in the result rather than as a Python warning.
-    return float(
-        bjontegaard_rate(
-            *zip(*anchor, strict=True),
-            *zip(*test, strict=True),
-            method=method,
-            require_matching_points=False,
-            min_overlap=0,
-        )
-    )
+    settings = {"method": method, "require_matching_points": False, "min_overlap": 0}
+    return float(function(*zip(*anchor, strict=True), *zip(*test, strict=True), **settings))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -13,12 +16,21 @@ from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.files import atomic_write
 from edgepress.runtime.parallel import usable_cores
 
-from .codecs import ANCHOR, default_specs, describe_codecs, make_codecs
+from .codecs import ANCHOR, Missing, default_specs, describe_codecs, make_codecs
+from .comparecli import compare_command
+from .contender import ReferenceCodec
+from .costtable import cost_table
+from .device import Device, Job, run_on_all
+from .htmlreport import html_report
 from .loadimages import load_images
+from .pictures import make_pictures
 from .plots import plot_curves
-from .report import to_csv, to_json
+from .pointstore import PointStore
+from .report import to_csv, to_dict, to_json
 from .run import Result, run_bench
+from .saved import saved_of
 from .table import print_result
+from .workers import Workers
 
 _File = click.Path(dir_okay=False, writable=True, path_type=Path)
 
@@ -38,7 +50,7 @@ def _qualities(_: click.Context, __: click.Parameter, text: str | None) -> list[
         raise click.BadParameter(f"{text!r} is not a list of numbers such as 10,50,90") from None
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option(
     "--images", type=click.Path(path_type=Path), help="Folder of images; default: built-in photographs."
 )
@@ -68,7 +80,7 @@ def _qualities(_: click.Context, __: click.Parameter, text: str | None) -> list[
 @click.option(
     "--time-images", type=click.IntRange(1), default=4, show_default=True, help="How many images to time."
 )
-@click.option("--no-time", is_flag=True, help="Measure no times.")
+@click.option("--no-time", is_flag=True, help="Measure neither times nor memory.")
 @click.option(
     "--workers", type=click.IntRange(1), help="Processes for everything but timing; default: one per core."
 )
@@ -76,8 +88,43 @@ def _qualities(_: click.Context, __: click.Parameter, text: str | None) -> list[
 @click.option(
     "--csv", "csv_file", type=_File, metavar="F", help="Write one line per contender, quality and image."
 )
+@click.option(
+    "--points",
+    "points_file",
+    type=_File,
+    metavar="F",
+    help="Keep every measured rate and quality in F and take those that are there already. Default with --json: a file "
+    "beside it, so that an interrupted run goes on when it is started again; removed in the end.",
+)
+@click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    metavar="ssh://USER@HOST[:PORT][/PYTHON]",
+    help="Measure on that machine, too, over OpenSSH; repeat for more. Its Python needs numpy, pillow, click and a "
+    "TFLite interpreter.",
+)
 @click.option("--plot", "plot_file", type=_File, metavar="F.png", help="Draw the rate-distortion curves.")
+@click.option(
+    "--anchor", default=ANCHOR, show_default=True, metavar="SPEC", help="What all others are compared with."
+)
+@click.option(
+    "--report",
+    "report_file",
+    type=_File,
+    metavar="F.html",
+    help="Write everything as one self-contained page.",
+)
+@click.option(
+    "--report-images",
+    type=click.IntRange(0),
+    default=3,
+    show_default=True,
+    help="How many images the page's viewer shows. Its pictures take 24 MB at the most: fewer images, more qualities.",
+)
+@click.pass_context
 def bench(
+    ctx: click.Context,
     images: Path | None,
     limit: int | None,
     specs: tuple[str, ...],
@@ -88,22 +135,39 @@ def bench(
     workers: int | None,
     json_file: Path | None,
     csv_file: Path | None,
+    points_file: Path | None,
+    devices: tuple[str, ...],
     plot_file: Path | None,
+    anchor: str,
+    report_file: Path | None,
+    report_images: int,
 ) -> None:
     """Measure size, quality and speed of codecs, against JPEG.
 
-    The anchor of all comparisons is Pillow's JPEG, optimized, 4:2:0; it takes part even when it is not asked for.
+    The anchor of all comparisons is Pillow's JPEG, optimized, 4:2:0, or what --anchor says; it takes part even when it
+    is not asked for.
     """
-    outputs = [path for path in (json_file, csv_file, plot_file) if path]
-    for path in outputs:
+    if ctx.invoked_subcommand:
+        given = [name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+        if given:
+            raise click.UsageError(
+                f"`edgepress bench {ctx.invoked_subcommand}` takes its own options, after its name"
+            )
+        return
+    outputs = [path for path in (json_file, csv_file, plot_file, report_file) if path]
+    machines = [Device.parse(text) for text in devices]
+    for path in [*outputs, *([points_file] if points_file else [])]:
         if not path.parent.is_dir():
             raise EdgepressError(f"{path}: the folder {path.parent} does not exist")
     console, errors = Console(), Console(stderr=True)
-    codecs, missing = make_codecs([ANCHOR, *(specs or default_specs())])
+    codecs, missing = make_codecs([anchor, *(specs or default_specs())])
+    _check_anchor(anchor, codecs, missing)
     if not specs and len(codecs) == 1:
         errors.print("no codec package is installed: measuring JPEG alone", style="yellow")
     pictures = load_images(images, limit, lambda line: errors.print(f"skipped: {line}", style="yellow"))
-    with _progress(errors) as progress:
+    for machine in machines:
+        machine.check()  # now, rather than after all has been measured here
+    with _progress(errors) as progress, _kept(points_file, json_file) as store:
         result = run_bench(
             codecs,
             pictures,
@@ -113,11 +177,69 @@ def bench(
             workers=workers or usable_cores(),
             missing=missing,
             stage=_stage(progress),
+            store=store,
         )
+        if machines:
+            # Already now: nothing of it may be lost while devices take their time.
+            _write(result, json_file, csv_file, plot_file)
+            job = Job(codecs, pictures, qualities, 0 if no_time else repeats, time_images, workers)
+            result = replace(result, devices=run_on_all(machines, job, _stage(progress)))
     print_result(result, console)
+    if result.times:
+        console.print(cost_table("Cost here (ms, MB, kB)", to_dict(result)))
+    failed = {name: found["error"] for name, found in result.devices.items() if "error" in found}
+    for name, found in result.devices.items():
+        if name not in failed:
+            console.print(cost_table(f"Cost on {name}, {found['environment']['cpu']} (ms, MB, kB)", found))
     _write(result, json_file, csv_file, plot_file)
+    if report_file:
+        with _progress(errors) as progress:
+            page = _report(result, report_images, workers or usable_cores(), _stage(progress))
+        atomic_write(report_file, page)
     for path in outputs:
         errors.print(f"wrote {path}")
+    if failed:
+        raise EdgepressError(f"not measured everywhere: {'; '.join(failed.values())}")
+
+
+def _check_anchor(anchor: str, codecs: list[ReferenceCodec], missing: list[Missing]) -> None:
+    """The first contender is the anchor of a run, and must be what was asked for."""
+    lacking = [m.reason for m in missing if m.spec == anchor]
+    if lacking:
+        raise EdgepressError(f"the anchor is missing: {lacking[0]}")
+    if len(codecs[0].qualities) == 1:
+        raise EdgepressError(
+            f"{anchor} has no quality to set, and cannot be the anchor; take jpeg or webp, for example"
+        )
+
+
+def _report(
+    result: Result, count: int, workers: int, stage: Callable[[str, int | None], Callable[[int], None]]
+) -> bytes:
+    """The HTML page, with pictures of `count` images."""
+    contenders = [(curve.codec, [point.quality for point in curve.points]) for curve in result.curves]
+    with Workers(workers) as pool:
+        pictures = make_pictures(contenders, result.images, count, pool, stage("pictures", None))
+    return html_report(saved_of(to_dict(result)), pictures)
+
+
+@contextmanager
+def _kept(points_file: Path | None, json_file: Path | None) -> Iterator[PointStore | None]:
+    """The store of this run's measurements; one that nobody asked for goes when the run has come to its end."""
+    beside = None
+    if json_file and (json_file.is_file() or not json_file.exists()):  # /dev/stdout has no place beside it
+        beside = json_file.with_name(json_file.name + ".partial")
+    path = points_file or beside
+    if path is None:
+        yield None
+        return
+    store = PointStore(path)
+    finished = False
+    try:
+        yield store
+        finished = True
+    finally:
+        store.close(delete=finished and points_file is None)
 
 
 def _write(result: Result, json_file: Path | None, csv_file: Path | None, plot_file: Path | None) -> None:
@@ -140,3 +262,6 @@ def _stage(progress: Progress) -> Callable[[str, int | None], Callable[[int], No
         return lambda count: progress.advance(task, count)
 
     return begin
+
+
+bench.add_command(compare_command)

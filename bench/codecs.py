@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import importlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from edgepress.runtime.codec import Codec, default_name
@@ -14,6 +16,7 @@ from .epmcodec import EpmCodec
 from .pillowcodecs import PILLOW_CODECS
 
 ANCHOR = "jpeg"
+PLUGINS = "edgepress.contenders"  # the group of entry points under which other packages offer contenders
 
 
 @dataclass(frozen=True)
@@ -25,27 +28,46 @@ class Missing:
 
 
 def make_codec(spec: str) -> ReferenceCodec:
-    """The contender that a spec describes: a Pillow format with parameters, a shipped package or an .epm file.
+    """The contender that a spec describes: a Pillow format with parameters, a package by name or path, a .keras file.
 
     Raises MissingCodecError when the contender is known but this machine lacks it, and another EdgepressError
-    when the spec is wrong or the package is damaged.
+    when the spec is wrong or a file is damaged.
     """
     spec = spec.strip()
     key, _, text = spec.partition(":")
     if key in PILLOW_CODECS:
         cls = PILLOW_CODECS[key]
         return cls(**parse_params(cls, key, text))
-    if spec.endswith(".epm"):
-        if not Path(spec).is_file():
-            raise EdgepressError(f"{spec}: no such package file")
-        return EpmCodec(spec)
+    for suffix, make in _FILES.items():
+        if spec.endswith(suffix):
+            if not Path(spec).is_file():
+                raise EdgepressError(f"{spec}: no such {suffix} file")
+            return make(spec)
     shipped = Codec.available()
-    if key not in shipped:
-        known = ", ".join([*PILLOW_CODECS, *shipped])
-        raise EdgepressError(f"unknown codec {key!r}; known are {known}, or give the path of an .epm file")
-    if text:
-        raise EdgepressError(f"{key} is a codec package and takes no parameters, got {text!r}")
-    return EpmCodec(key)
+    if key in shipped:
+        if text:
+            raise EdgepressError(f"{key} is a codec package and takes no parameters, got {text!r}")
+        return EpmCodec(key)
+    for plugin in entry_points(group=PLUGINS):
+        if plugin.name == key:
+            return plugin.load()(text)
+    known = ", ".join([*PILLOW_CODECS, *shipped, *sorted(p.name for p in entry_points(group=PLUGINS))])
+    raise EdgepressError(
+        f"unknown codec {key!r}; known are {known}, or give the path of an .epm or .keras file"
+    )
+
+
+def _keras(path: str) -> ReferenceCodec:
+    # By name: the optimizer's room is above this one, and its libraries may not be installed.
+    try:
+        return importlib.import_module("edgepress.optimize.kerascodec").KerasCodec(path)
+    except ModuleNotFoundError as error:
+        raise MissingCodecError(
+            f"{path}: float Keras models need {error.name}, which is not installed: pip install 'edgepress[train]'"
+        ) from None
+
+
+_FILES: dict[str, Callable[[str], ReferenceCodec]] = {".epm": EpmCodec, ".keras": _keras}
 
 
 def make_codecs(specs: Iterable[str]) -> tuple[list[ReferenceCodec], list[Missing]]:
@@ -60,8 +82,8 @@ def make_codecs(specs: Iterable[str]) -> tuple[list[ReferenceCodec], list[Missin
             continue
         if any(codec.spec == other.spec for other in codecs.values()):
             continue
-        if codec.name in codecs and isinstance(codec, EpmCodec):
-            codec.name = codec.spec  # two packages may carry one name; their paths differ
+        if codec.name in codecs and codec.spec.endswith(tuple(_FILES)):
+            vars(codec)["name"] = codec.spec  # two files may carry one name; their paths differ
         codecs[codec.name] = codec
     return list(codecs.values()), missing
 
@@ -76,10 +98,17 @@ def describe_codecs() -> str:
     """Help: every contender with its parameters, one line each."""
     lines = []
     for key, cls in PILLOW_CODECS.items():
-        lines.append(f"{key}: {(cls.__doc__ or '').splitlines()[0]}")
+        try:
+            make_codec(key)
+            lack = ""
+        except MissingCodecError:
+            lack = " [missing here]"
+        lines.append(f"{key}: {(cls.__doc__ or '').splitlines()[0]}{lack}")
         for f in fields(cls):
             default = int(f.default) if isinstance(f.default, bool) else f.default
             allowed = "0 or 1" if isinstance(f.default, bool) else describe_choices(f.metadata["choices"])
             lines.append(f"  {f.name}={default}: {f.metadata['help']} ({allowed})")
     lines.append("a shipped package by name (`edgepress models` lists them), or the path of an .epm file")
+    lines.append("MODEL.keras: a float autoencoder, 8-bit latents deflated (needs edgepress[train])")
+    lines += [f"{plugin.name}: from {plugin.value}" for plugin in sorted(entry_points(group=PLUGINS))]
     return "\n".join(lines)

@@ -1,4 +1,13 @@
-"""What a contender is: anything that turns an RGB image into bytes and back, at qualities from 1 to 100."""
+"""What a contender is: anything that turns an RGB image into bytes and back, at qualities from 1 to 100.
+
+Adding one is one small class. For a format that Pillow writes, subclass `PillowCodec` in pillowcodecs.py (the format's
+name, its library, and `options`: what `Image.save` is given for a quality) and append it to `PILLOW_CODECS`. For anything
+else, write the members of `ReferenceCodec` below in a class of any package, with one string argument, and name it among
+that package's entry points; its name is then a spec, and the text after a colon is the argument:
+
+    [project.entry-points."edgepress.contenders"]
+    mycodec = "mypackage.module:MyCodec"
+"""
 
 from __future__ import annotations
 
@@ -45,6 +54,16 @@ class ReferenceCodec(Protocol):
     def decode(self, data: bytes) -> RGB:
         """Decompress to a uint8 HxWx3 image."""
 
+    # A contender may also have
+    #   fingerprint: str, all that decides its bytes and pixels (default: spec and description); measurements of a
+    #       contender with another fingerprint are not taken over when a run goes on;
+    #   facts() -> dict: what reports say of it beside its figures, such as `model_bytes` and `macs_per_pixel`.
+
+
+def fingerprint(codec: ReferenceCodec) -> str:
+    """What decides a contender's bytes and pixels: settings, libraries and networks."""
+    return getattr(codec, "fingerprint", None) or f"{codec.spec} {codec.description}"
+
 
 def param(default: Any, text: str, choices: tuple[Any, ...] | range | None = None) -> Any:
     """A parameter of a contender: a dataclass field with the help text and the values it may take."""
@@ -58,12 +77,12 @@ class PillowCodec:
     key: ClassVar[str]  # the name in specs
     title: ClassVar[str]
     format: ClassVar[str]  # Pillow's name of the format
-    feature: ClassVar[str]  # Pillow's name of the library, as in PIL.features
-    library: ClassVar[str]  # the library's own name, for reports
+    feature: ClassVar[str | None]  # Pillow's name of the library, as in PIL.features; None: Pillow itself
+    library: ClassVar[str]  # the library's own name, for reports; empty: Pillow itself
     qualities: ClassVar[tuple[int, ...]] = (5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90, 95)
 
     def __post_init__(self) -> None:
-        if self.feature not in features.get_supported():
+        if self.feature and self.feature not in features.get_supported():
             raise MissingCodecError(
                 f"{self.key}: this Pillow ({PIL.__version__}) was built without {self.library}; "
                 "install a Pillow wheel from PyPI that has it"
@@ -83,10 +102,14 @@ class PillowCodec:
         return format_spec(self.key, {f.name: getattr(self, f.name) for f in fields(self)})
 
     @property
+    def version(self) -> str | None:
+        """The version of the library; None when it does not tell."""
+        return features.version(self.feature) if self.feature else None
+
+    @property
     def description(self) -> str:
-        version = features.version(self.feature)
         setting = self.spec.partition(":")[2].replace(",", ", ")
-        library = f"Pillow {PIL.__version__}, {self.library} {version}"
+        library = f"Pillow {PIL.__version__}" + (f", {self.library} {self.version}" if self.library else "")
         return f"{self.title} ({library}; {setting})" if setting else f"{self.title} ({library})"
 
     def encode(self, rgb: RGB, quality: int) -> bytes:

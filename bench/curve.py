@@ -11,6 +11,7 @@ from edgepress.runtime.errors import EdgepressError
 from .contender import RGB, ReferenceCodec
 from .loadimages import BenchImage
 from .metrics import bits_per_pixel, compression_ratio, mean_psnr, measure
+from .pointstore import PointStore
 from .workers import Workers
 
 Progress = Callable[[int], None]  # is told how many measurements have been finished since the last call
@@ -110,7 +111,7 @@ def measure_points(
     progress: Progress | None = None,
 ) -> tuple[Point, ...]:
     """The points of one contender at the given qualities; see `measure_row` and `measure_curves`."""
-    tasks = [(codec, image, tuple(qualities), multiscale) for image in images]
+    tasks: list[Task] = [(codec, image, tuple(qualities), multiscale) for image in images]
     return _points(qualities, _run(tasks, workers, progress))
 
 
@@ -127,7 +128,7 @@ def measure_curves(
     Raises EdgepressError for other qualities, and whatever a contender raises for an image it cannot take.
     """
     grids = [grid_of(codec, qualities) for codec in codecs]
-    tasks = [
+    tasks: list[Task] = [
         (codec, image, grid, True) for codec, grid in zip(codecs, grids, strict=True) for image in images
     ]
     results = _run(tasks, workers, progress)
@@ -140,7 +141,7 @@ def measure_curves(
 def grid_of(codec: ReferenceCodec, qualities: Sequence[int] | None) -> tuple[int, ...]:
     """The qualities to measure a contender at: those asked for, ascending, unless it has none to set."""
     if qualities is None or len(codec.qualities) == 1:
-        return codec.qualities
+        return tuple(codec.qualities)
     wrong = [q for q in qualities if not 1 <= q <= 100]
     if wrong or not qualities:
         raise EdgepressError(f"qualities are numbers from 1 to 100, got {wrong[0] if wrong else 'none'}")
@@ -151,13 +152,38 @@ Task = tuple[ReferenceCodec, BenchImage, tuple[int, ...], bool]
 
 
 def _run(tasks: list[Task], workers: Workers | None, progress: Progress | None) -> list[list[Row]]:
-    """The rows of every task, in order."""
-    results = []
-    for rows in (workers or Workers()).map(_measure_rows, tasks):
-        results.append(rows)
-        if progress:
+    """The rows of every task, in order: from the workers' store what it has, the others measured and put there."""
+    workers = workers or Workers()
+    known = [_stored(task, workers.store) for task in tasks]
+    left = [
+        (codec, image, tuple(q for q in qualities if q not in rows), multiscale)
+        for (codec, image, qualities, multiscale), rows in zip(tasks, known, strict=True)
+    ]
+    for rows in known:
+        if progress and rows:
             progress(len(rows))
-    return results
+    todo = [(i, task) for i, task in enumerate(left) if task[2]]
+    measured = workers.map(_measure_rows, [task for _, task in todo])
+    for (i, task), found in zip(todo, measured, strict=True):
+        for row in found:
+            known[i][row.quality] = row
+            if workers.store:
+                key = workers.store.key(task[0], task[1], row.quality, task[3])
+                workers.store.put(key, (row.bytes, row.psnr, row.ssim, row.ms_ssim))
+        if progress:
+            progress(len(found))
+    return [[rows[q] for q in task[2]] for task, rows in zip(tasks, known, strict=True)]
+
+
+def _stored(task: Task, store: PointStore | None) -> dict[int, Row]:
+    codec, image, qualities, multiscale = task
+    rows = {}
+    for quality in qualities if store else ():
+        assert store is not None
+        figures = store.get(store.key(codec, image, quality, multiscale))
+        if figures:
+            rows[quality] = _row(image, quality, *figures)
+    return rows
 
 
 def _points(qualities: Sequence[int], of_images: list[list[Row]]) -> tuple[Point, ...]:
@@ -173,9 +199,14 @@ def _measure_rows(task: Task) -> list[Row]:
     for quality in qualities:
         size, decoded = _round_trip(codec, image.name, original, quality)
         q = measure(original, decoded, multiscale)
-        shape = (image.width, image.height, image.source_bytes)
-        rows.append(Row(image.name, *shape, quality, size, q.psnr, q.ssim, q.ms_ssim))
+        rows.append(_row(image, quality, size, q.psnr, q.ssim, q.ms_ssim))
     return rows
+
+
+def _row(
+    image: BenchImage, quality: int, size: int, psnr: float, ssim: float | None, ms_ssim: float | None
+) -> Row:
+    return Row(image.name, image.width, image.height, image.source_bytes, quality, size, psnr, ssim, ms_ssim)
 
 
 def _round_trip(codec: ReferenceCodec, name: str, original: RGB, quality: int) -> tuple[int, RGB]:

@@ -12,6 +12,7 @@ import numpy as np
 import PIL
 from PIL import features
 
+from edgepress.runtime.coder import BACKEND
 from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.interpreter import choose_interpreter
 
@@ -27,12 +28,16 @@ def environment() -> dict[str, Any]:
         "libwebp": _library("webp"),
         "openjpeg": _library("jpg_2000"),
         "libavif": _library("avif"),
+        "libtiff": _library("libtiff"),
+        "jpeg_xl": _version("pillow-jxl-plugin"),
         "interpreter": _interpreter(),
+        "entropy_coder": BACKEND,
         "bjontegaard": _version("bjontegaard"),
         "platform": platform.platform(),
         "machine": platform.machine(),
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
+        "governor": _text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip() or None,
         "memory_mb": _memory_mb(),
     }
 

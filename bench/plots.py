@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from .bdrate import Measure, decibels
 from .curve import Curve
 
-_MARKERS = "osD^vPX*<>"
+MARKERS = "osD^vPX*<>"
 
 
 def plot_curves(curves: Sequence[Curve], images: int) -> bytes:
@@ -33,7 +33,7 @@ def plot_curves(curves: Sequence[Curve], images: int) -> bytes:
             if pairs:
                 axes.plot(
                     *zip(*pairs, strict=True),
-                    marker=_MARKERS[n % len(_MARKERS)],
+                    marker=MARKERS[n % len(MARKERS)],
                     ms=5,
                     label=curve.codec.name,
                 )

@@ -8,12 +8,23 @@ import json
 import math
 from typing import Any
 
-from .contender import ReferenceCodec
 from .curve import Curve, Point, Row
+from .energy import EnergyMeter
 from .environment import environment
 from .match import Match
 from .run import Result
 from .timing import Timing
+
+# Of a point, null when it was not timed: medians with their interquartile ranges, megapixels a second, millijoules.
+_TIMES = (
+    "encode_ms",
+    "decode_ms",
+    "encode_spread_ms",
+    "decode_spread_ms",
+    "encode_mps",
+    "decode_mps",
+    "energy_mj",
+)
 
 
 def to_dict(result: Result) -> dict[str, Any]:
@@ -21,7 +32,9 @@ def to_dict(result: Result) -> dict[str, Any]:
 
     `environment`, `images`, `codecs` (with `points`, each with its per-image `rows`) and `bd_rate` are the contract;
     beside them stand the anchor's name, overlaps and warnings of the BD-rates, the matches at equal SSIM, how times
-    were taken, and the contenders that were missing. Rates are bits of the whole file per pixel, times milliseconds.
+    were taken, the contenders that were missing, and the same of other devices by their names. A contender has
+    `peak_memory_mb`, the peak of its own process, and, when it is a network, `facts` (`model_bytes`, `macs_per_pixel`).
+    Rates are bits of the whole file per pixel, times milliseconds.
     A value that is unknown or infinite (the PSNR of an exact image) is null.
     """
     return {
@@ -47,8 +60,14 @@ def to_dict(result: Result) -> dict[str, Any]:
             for name, both in result.bd.items()
         },
         "matches": [_match(result, match) for match in result.matches],
-        "timing": {"repeats": result.repeats, "images": result.timed_images, "threads": 1},
+        "timing": {
+            "repeats": result.repeats,
+            "images": result.timed_images,
+            "threads": 1,
+            "energy": EnergyMeter().reason or "millijoules of all processor packages, idle power included",
+        },
         "missing": [{"spec": m.spec, "reason": m.reason} for m in result.missing],
+        "devices": result.devices,
     }
 
 
@@ -78,14 +97,10 @@ def _codec(result: Result, curve: Curve) -> dict[str, Any]:
         "name": codec.name,
         "spec": codec.spec,
         "description": codec.description,
-        **_facts(codec),
+        **({"facts": result.facts[codec.name]} if codec.name in result.facts else {}),
+        "peak_memory_mb": _megabytes(result.memory.get(codec.name)),
         "points": [_point(p, result.times.get((codec.name, p.quality))) for p in curve.points],
     }
-
-
-def _facts(codec: ReferenceCodec) -> dict[str, Any]:
-    facts = getattr(codec, "facts", None)  # only contenders that have more to say have it
-    return {"facts": facts()} if facts else {}
 
 
 def _measures(of: Point | Row) -> dict[str, Any]:
@@ -101,9 +116,7 @@ def _measures(of: Point | Row) -> dict[str, Any]:
 
 
 def _point(point: Point, timing: Timing | None) -> dict[str, Any]:
-    times: dict[str, Any] = dict.fromkeys(("encode_ms", "decode_ms", "encode_spread_ms", "decode_spread_ms"))
-    if timing:
-        times = {name: getattr(timing, name) for name in times}
+    times = {name: getattr(timing, name) if timing else None for name in _TIMES}
     return {
         "quality": point.quality,
         **_measures(point),
@@ -139,6 +152,10 @@ def time_ratio(result: Result, match: Match) -> float | None:
     own = result.times.get((match.codec, match.point.quality))
     anchor = result.times.get((result.anchor.codec.name, match.anchor.quality))
     return own.round_trip_ms / anchor.round_trip_ms if own and anchor else None
+
+
+def _megabytes(size: int | None) -> float | None:
+    return None if size is None else size / 1e6
 
 
 def finite(value: float) -> float | None:

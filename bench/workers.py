@@ -1,4 +1,4 @@
-"""Worker processes for measuring quality. Timing never uses them."""
+"""Worker processes for measuring quality, and the store of what they measured. Timing uses neither."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from multiprocessing import get_context, parent_process
 from types import TracebackType
 from typing import TypeVar
 
+from .pointstore import PointStore
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -20,9 +22,12 @@ class Workers:
     Processes, since small numpy calls in threads fight over the interpreter lock; spawned ones, since TFLite
     interpreters do not survive a fork. A script that uses more than one must therefore be importable, with its
     work under `if __name__ == "__main__":`.
+
+    store: where measurements are looked up and kept (see `curve`); None keeps nothing.
     """
 
-    def __init__(self, count: int = 1) -> None:
+    def __init__(self, count: int = 1, store: PointStore | None = None) -> None:
+        self.store = store
         self._count = count
         self._pool: ProcessPoolExecutor | None = None
 

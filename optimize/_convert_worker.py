@@ -39,7 +39,8 @@ def main(folder: Path) -> None:
         shape = (1, job["side"], job["side"], 3)
         if job["int8"]:
             assert tiles is not None
-            files, result = _int8(encoder, decoder, shape, tiles, job["latent_scale"])
+            given = job["latent_scale"] and _given_range(job["latent_scale"], job["zero_point"])
+            files, result = _int8(encoder, decoder, shape, tiles, given)
         else:
             files, result = _float(encoder, decoder, shape), {}
         for half, content in files.items():
@@ -56,10 +57,10 @@ def _float(encoder: Any, decoder: Any, shape: tuple[int, ...]) -> dict[str, byte
 
 
 def _int8(
-    encoder: Any, decoder: Any, shape: tuple[int, ...], tiles: np.ndarray, latent_scale: float | None
+    encoder: Any, decoder: Any, shape: tuple[int, ...], tiles: np.ndarray, given: tuple[float, float] | None
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
     latents = [np.asarray(encoder(tile, training=False)) for tile in tiles]
-    low, high = _range(latents, latent_scale)
+    low, high = given or _range(latents)
     scale = np.float32((high - low) / INT8_STEPS)
     zero_point = round(-128 - low / float(scale))
     # What the decoder will see: the latent on its int8 grid.
@@ -80,10 +81,12 @@ def _converter(model: Any, shape: tuple[int, ...]) -> Any:
     return tf.lite.TFLiteConverter.from_concrete_functions([concrete])
 
 
-def _range(latents: list[np.ndarray], latent_scale: float | None) -> tuple[float, float]:
+def _given_range(scale: float, zero_point: int) -> tuple[float, float]:
+    return (-128 - zero_point) * scale, (127 - zero_point) * scale
+
+
+def _range(latents: list[np.ndarray]) -> tuple[float, float]:
     """The real values of int8 -128 and 127, such that 0 is exactly one of the 256 values."""
-    if latent_scale is not None:
-        return -128 * latent_scale, 127 * latent_scale
     low, high = min(0.0, *(float(z.min()) for z in latents)), max(0.0, *(float(z.max()) for z in latents))
     if high == low:
         high = low + 1.0  # a dead latent; any scale will do
@@ -105,15 +108,20 @@ def _quantize(calibrated: bytes, source: tuple[float, float], goal: tuple[float,
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(calibrated))
     graph = model.subgraphs[0]
     writers = {int(t): op for op in graph.operators for t in op.outputs}
+    moved = {int(graph.inputs[0])}
     _set_range(graph.tensors[graph.inputs[0]], source)
+    for op in graph.operators:  # in the order they run
+        if int(op.inputs[0]) in moved and _name(model, op) in MOVES:
+            moved.add(int(op.outputs[0]))
+            _set_range(graph.tensors[op.outputs[0]], source)
     index = int(graph.outputs[0])
     chain = [index]
     while index in writers and _name(model, writers[index]) in MOVES:
         index = int(writers[index].inputs[0])
         chain.append(index)
     if index not in writers or _name(model, writers[index]) not in PRESCRIBED:
-        for moved in chain:
-            _set_range(graph.tensors[moved], goal)
+        for tensor in chain:
+            _set_range(graph.tensors[tensor], goal)
     edited = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
     return _trim(tflite_util.modify_model_io_type(tflite_convert.mlir_quantize(edited), tf.int8, tf.int8))
 

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import tf_keras
 
-from edgepress.train.layers import DepthToSpace
+from edgepress.train.layers import DepthToSpace, SpaceToDepth
 
 from .errors import UnsupportedModelError
 from .graph import Cloner, as_functional, replay
@@ -64,6 +64,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "GaussianNoise": ("stddev",),
     "Rescaling": ("scale", "offset"),
     "DepthToSpace": ("block",),
+    "SpaceToDepth": ("block",),
 }
 # Where tf_keras calls a setting otherwise: {layer: {Keras 3 name: tf_keras name}}.
 RENAMED = {"LeakyReLU": {"negative_slope": "alpha"}}
@@ -101,6 +102,16 @@ class TFDepthToSpace(tf_keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "block": self.block}
+
+
+@tf_keras.saving.register_keras_serializable("edgepress")
+class TFSpaceToDepth(TFDepthToSpace):
+    """edgepress.train.layers.SpaceToDepth for tf_keras."""
+
+    def call(self, inputs: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.nn.space_to_depth(inputs, self.block)
 
 
 def to_tf_keras(model: Any, *, compare: bool = True) -> Any:
@@ -206,6 +217,8 @@ def _twin(layer: Any, name: str, target: Any) -> Any:
         settings.update({k: float(np.asarray(v)) for k, v in settings.items() if k != "name"})
     if kind == "DepthToSpace":
         return (TFDepthToSpace if target is tf_keras else DepthToSpace)(**settings)
+    if kind == "SpaceToDepth":
+        return (TFSpaceToDepth if target is tf_keras else SpaceToDepth)(**settings)
     return getattr(target.layers, kind)(**settings)
 
 

@@ -56,7 +56,9 @@ def _dump_recipe(context: click.Context, _: click.Parameter, wanted: bool) -> No
 @click.option("--name", help="Name of the package; default: the output's name without suffix.")
 @click.option("--latent", help="Layer whose output is coded; default: the narrowest tensor.")
 @click.option(
-    "--latent-scale", type=float, help="Size of one int8 step of the latent; default: its range on the data."
+    "--latent-unit",
+    type=float,
+    help="Unit of the recipe's latent steps; default: the int8 step of the widest channel.",
 )
 @click.option("--sparsity", type=float, help="Share of the weights to set to zero, 0..0.95.")
 @click.option("--steps", type=int, help="Fine-tuning steps while pruning; 0: do not prune.")
@@ -70,7 +72,7 @@ def optimize(
     json_file: Path | None,
     name: str | None,
     latent: str | None,
-    latent_scale: float | None,
+    latent_unit: float | None,
     sparsity: float | None,
     steps: int | None,
     seed: int | None,
@@ -82,7 +84,7 @@ def optimize(
     """
     flags: dict[str, dict[str, Any]] = {
         "model": {"latent": latent},
-        "quantize": {"latent_scale": latent_scale},
+        "quantize": {"latent_unit": latent_unit},
         "prune": {"sparsity": sparsity, "steps": steps, "seed": seed},
     }
     given = {part: {k: v for k, v in values.items() if v is not None} for part, values in flags.items()}

@@ -52,6 +52,8 @@ class Pair:
 class Job:
     """What to convert: two Keras 3 halves, as float32 or (int8) with a `latent_scale` or the range seen on images.
 
+    `zero_point` goes with `latent_scale`.
+
     `resizable=False` leaves out the check that the int8 models run at other sizes than their own, which transposed
     convolutions do not.
     """
@@ -60,6 +62,7 @@ class Job:
     decoder: Any
     int8: bool
     latent_scale: float | None = None
+    zero_point: int = 0
     resizable: bool = True
 
 
@@ -99,7 +102,8 @@ def convert_pair(
         ConversionError: TensorFlow cannot convert a half, or what came out has other types, scales or shapes.
         UnsupportedModelError: a stride that is no integer.
     """
-    pair = convert([Job(encoder, decoder, True, latent_scale, resizable)], images)[0]
+    job = Job(encoder, decoder, True, latent_scale, resizable=resizable)
+    pair = convert([job], images)[0]
     assert isinstance(pair, Pair)
     return pair
 
@@ -183,7 +187,12 @@ def _work(
             (folder / str(i)).mkdir()
             job.encoder.save(folder / str(i) / "encoder.keras")
             job.decoder.save(folder / str(i) / "decoder.keras")
-            plan[str(i)] = {"int8": job.int8, "latent_scale": job.latent_scale, "side": _side(stride)}
+            plan[str(i)] = {
+                "int8": job.int8,
+                "latent_scale": job.latent_scale,
+                "zero_point": job.zero_point,
+                "side": _side(stride),
+            }
         if any(job.int8 for job in jobs):
             np.save(folder / "tiles.npy", calibration_crops(images, max(_side(stride) for stride in strides)))
         (folder / "jobs.json").write_text(json.dumps(plan))

@@ -1,7 +1,7 @@
 """Learns the integer entropy tables of a package from the int8 latents of a set of images.
 
 Everything is fitted on the features that the coder itself computes (`edgepress.runtime.contexts`), channel by channel
-in coding order, for each table set at its anchor step.
+in coding order, for each table set at the middle one of its qualities.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepress.runtime import contexts, purecoder
+from edgepress.runtime import coder, contexts, purecoder
 from edgepress.runtime.errors import EdgepressError
-from edgepress.runtime.tables import CONTEXTS, PROB_SCALE, QUALITIES, EntropyTables
+from edgepress.runtime.tables import CONTEXTS, PROB_SCALE, QUALITIES, EntropyTables, channel_steps
 
-from .fit_bank import BINS, Bank, fit_bank
+from .fit_bank import BINS, LIMIT, Bank, fit_bank
 from .fit_contexts import Batch, ChannelFit, fit_channel
 from .fit_order import coding_order
 
@@ -27,17 +28,12 @@ _PRIOR = 200.0  # observations that the other channels are worth to a context
 
 
 def quality_steps(finest: float, coarsest: float) -> NDArray[np.uint16]:
-    """step16, uint16[100]: geometric from `coarsest` (quality 1) to `finest` (quality 100), in int8 steps >= 1.
-
-    Steps under 8 are whole numbers: latents are whole, so a step of 1.5 would have cells of one and of two values, and
-    three times the error that its rate should cost. Neighbouring qualities may therefore share a step.
-    """
-    if not 1 <= finest <= coarsest <= 4095:
+    """step16, uint16[100]: geometric from `coarsest` (quality 1) to `finest` (quality 100), in units of 1/16 to 4095."""
+    if not 1 / 16 <= finest <= coarsest <= 4095:
         raise EdgepressError(
-            f"latent steps must satisfy 1 <= finest <= coarsest <= 4095, not {finest}, {coarsest}"
+            f"latent steps must satisfy 1/16 <= finest <= coarsest <= 4095, not {finest}, {coarsest}"
         )
-    steps = np.geomspace(coarsest, finest, QUALITIES)
-    return np.round(16 * np.where(steps < 8, np.round(steps), steps)).astype(np.uint16)
+    return np.round(16 * np.geomspace(coarsest, finest, QUALITIES)).astype(np.uint16)
 
 
 def share_sets(step16: NDArray[np.uint16], sets: int) -> NDArray[np.uint8]:
@@ -55,55 +51,64 @@ def fit_tables(
     *,
     step16: NDArray[np.uint16],
     set_of: NDArray[np.uint8],
-    anchors: Sequence[int] | None = None,
+    gain: NDArray[np.uint16] | None = None,
     bank: int = DEFAULT_BANK,
     round256: int | NDArray[np.uint16] = DEFAULT_ROUND,
+    thinning: float = 0.0,
 ) -> EntropyTables:
     """Fit tables to latents; deterministic.
 
     Args:
         latents: int8[H,W,C] arrays from the int8 encoder, of any sizes; a few dozen photographs are enough.
         zero_point: of the latent, -128..127.
-        step16: uint16[100], latent step of each quality in 1/16 of an int8 step (see `quality_steps`).
+        step16: uint16[100], latent step of each quality in 1/16 of a unit (see `quality_steps`).
+        gain: uint16[C], that unit in 1/256 of an int8 step of each channel; one int8 step by default.
         set_of: uint8[100], table set of each quality (see `share_sets`).
-        anchors: the step (as in step16) at which each set is fitted; the geometric mean of its qualities by default.
         bank: the number of probability tables, 1..255.
         round256: rounding offset of the quantizer in 1/256 of a step, one for all qualities or uint16[100]; 128 rounds
             to nearest, less widens the zone that becomes zero and saves bits.
+        thinning: how strongly the encoder leaves out ones that cost many bits (`EntropyTables.bank_dead`): 0 not at all, 1
+            where distortion and rate weigh what they do at this step in theory. Tables are then fitted twice, the second
+            time to the symbols that the first ones leave.
 
     Raises:
         EdgepressError: latents of another dtype or of different channel numbers, or none at all; steps or sets that
             are not 100 integers in range.
     """
-    if step16.shape != (QUALITIES,) or step16.dtype != np.uint16 or step16.min() < 16:
-        raise EdgepressError(f"step16 must be uint16[{QUALITIES}] of at least 16")
+    if step16.shape != (QUALITIES,) or step16.dtype != np.uint16 or step16.min() < 1:
+        raise EdgepressError(f"step16 must be uint16[{QUALITIES}] of at least 1")
     if set_of.shape != (QUALITIES,) or set_of.dtype != np.uint8:
         raise EdgepressError(f"set_of must be uint8[{QUALITIES}]")
     stacks = _stack(latents, zero_point)
+    if gain is None:
+        gain = np.full(stacks[0].shape[0], 256, np.uint16)
+    set_of = _one_set_per_step(step16, gain, set_of)
     sets = int(set_of.max()) + 1
     offsets = np.broadcast_to(np.asarray(round256, np.uint16), (QUALITIES,)).copy()
-    steps = _anchor_steps(step16, set_of) if anchors is None else [int(step) for step in anchors]
-    rounding = [
-        int(offsets[set_of == k].mean()) if (set_of == k).any() else DEFAULT_ROUND for k in range(sets)
-    ]
-
-    with ThreadPoolExecutor(2) as pool:
-        fits = list(pool.map(lambda k: _fit_set(stacks, steps[k], rounding[k]), range(sets)))
-    counts = np.stack([[channel.counts for channel in fit.channels] for fit in fits])
-    levels = np.array([[channel.level for channel in fit.channels] for fit in fits])
-    tables = fit_bank(counts.reshape(-1, BINS), bank)
-    return EntropyTables(
-        step16=step16,
-        round256=offsets,
-        set_of=set_of,
-        recon=np.stack([fit.recon for fit in fits]),
-        order=np.stack([fit.order for fit in fits]),
-        mean_w=np.stack([[channel.mean_w for channel in fit.channels] for fit in fits]),
-        ctx_w=np.stack([[channel.ctx_w for channel in fit.channels] for fit in fits]),
-        table_of=_assign(counts, levels, tables),
-        bank_radius=tables.radius,
-        bank_freq=tables.freq,
-    )
+    middle = [int(np.flatnonzero(set_of == k)[(set_of == k).sum() // 2]) + 1 for k in range(sets)]
+    tables = None
+    for _ in range(2 if thinning else 1):
+        with ThreadPoolExecutor(2) as pool:
+            fits = list(pool.map(partial(_fit_set, stacks, step16, gain, offsets, tables), middle))
+        counts = np.stack([[channel.counts for channel in fit.channels] for fit in fits])
+        levels = np.array([[channel.level for channel in fit.channels] for fit in fits])
+        found = fit_bank(counts.reshape(-1, BINS), bank)
+        tables = EntropyTables(
+            step16=step16,
+            gain=gain,
+            round256=offsets,
+            set_of=set_of,
+            recon=np.stack([fit.recon for fit in fits]),
+            order=np.stack([fit.order for fit in fits]),
+            mean_w=np.stack([[channel.mean_w for channel in fit.channels] for fit in fits]),
+            ctx_w=np.stack([[channel.ctx_w for channel in fit.channels] for fit in fits]),
+            table_of=_assign(counts, levels, found),
+            bank_radius=found.radius,
+            bank_dead=_dead_zones(found, thinning),
+            bank_freq=found.freq,
+        )
+    assert tables is not None
+    return tables
 
 
 def code_length(symbols: NDArray[np.int16], tables: EntropyTables, quality: int) -> float:
@@ -144,13 +149,60 @@ def _stack(latents: Sequence[NDArray[np.int8]], zero_point: int) -> list[NDArray
     return [np.ascontiguousarray(np.stack(group).transpose(3, 0, 1, 2)) for group in by_shape.values()]
 
 
-def _anchor_steps(step16: NDArray[np.uint16], set_of: NDArray[np.uint8]) -> list[int]:
-    log = np.log(step16.astype(np.float64))
-    return [round(float(np.exp(log[set_of == k].mean()))) for k in range(int(set_of.max()) + 1)]
+def _one_set_per_step(
+    step16: NDArray[np.uint16], gain: NDArray[np.uint16], set_of: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """`set_of` without borders between qualities of the same steps, which would differ in bytes but not in quality."""
+    merged = set_of.copy()
+    steps = [channel_steps(int(step), gain) for step in step16]
+    for k in range(1, QUALITIES):
+        if np.array_equal(steps[k], steps[k - 1]):
+            merged[k] = merged[k - 1]
+    return np.unique(merged, return_inverse=True)[1].astype(np.uint8)
 
 
-def _fit_set(stacks: list[NDArray[np.int16]], step16: int, round256: int) -> _SetFit:
-    symbols = [_quantize(values, step16, round256) for values in stacks]
+def _dead_zones(bank: Bank, thinning: float) -> NDArray[np.uint8]:
+    """bank_dead: a one in place of a zero takes b more bits, and lowers the squared error of a value v steps by 2 v - 1.
+
+    A uniform quantizer of step 1 has the error D = 1/12 and dD/dR = -ln 2 / 6 (entropy-coded, high rate), so that a one pays
+    from v = 1/2 + b ln 2 / 12 on.
+    """
+    zero, one = bank.bits[:, LIMIT], (bank.bits[:, LIMIT - 1] + bank.bits[:, LIMIT + 1]) / 2
+    price = np.maximum(one - zero, 0) * np.log(2) / 12
+    return np.clip(np.round(256 * thinning * price), 0, 255).astype(np.uint8)
+
+
+def _symbols(
+    values: NDArray[np.int16],
+    tables: EntropyTables | None,
+    quality: int,
+    steps: NDArray[np.uint16],
+    round256: int,
+) -> NDArray[np.int16]:
+    """Symbols int16[C,B,H,W] of values of the same shape, thinned where there are `tables` already."""
+    if tables is None:
+        return _quantize(values, steps, round256)
+    symbols = np.empty_like(values)
+    for i in range(values.shape[1]):
+        latent = np.ascontiguousarray(values[:, i].transpose(1, 2, 0))
+        zero_point = 0 if latent.min() >= -128 and latent.max() <= 127 else -128
+        data = coder.encode_latent((latent + zero_point).astype(np.int8), zero_point, tables, quality)
+        symbols[:, i] = coder.decode_symbols(data, symbols[:, i].shape, tables, quality)
+    return symbols
+
+
+def _fit_set(
+    stacks: list[NDArray[np.int16]],
+    step16: NDArray[np.uint16],
+    gain: NDArray[np.uint16],
+    offsets: NDArray[np.uint16],
+    tables: EntropyTables | None,
+    quality: int,
+) -> _SetFit:
+    """The fit of the set that `quality` stands for."""
+    steps = channel_steps(int(step16[quality - 1]), gain)
+    round256 = int(offsets[quality - 1])
+    symbols = [_symbols(values, tables, quality, steps, round256) for values in stacks]
     channels = symbols[0].shape[0]
     order = coding_order(symbols)
     maps = [contexts.Maps(group.shape[1:]) for group in symbols]
@@ -166,13 +218,15 @@ def _fit_set(stacks: list[NDArray[np.int16]], step16: int, round256: int) -> _Se
         for group, state in zip(symbols, maps, strict=True):
             # Where the plane is all zero, so are prediction and residual, and this is the coder's decay.
             state.update(contexts.magnitude(group[channel] - contexts.predict(group[channel], fit.mean_w)))
-    return _SetFit([fits[channel] for channel in range(channels)], order, _centroids(stacks, symbols, step16))
+    return _SetFit([fits[channel] for channel in range(channels)], order, _centroids(stacks, symbols, steps))
 
 
-def _quantize(values: NDArray[np.int16], step16: int, round256: int) -> NDArray[np.int16]:
-    sizes = np.arange(256)
+def _quantize(values: NDArray[np.int16], steps: NDArray[np.uint16], round256: int) -> NDArray[np.int16]:
+    """As `purecoder.quantize`, for int16[C,...] values."""
+    sizes, step16 = np.arange(256), steps.astype(np.int64)[:, None]
     table = ((sizes * (16 * 256) + round256 * step16) // (256 * step16)).astype(np.int16)
-    return table[np.abs(values)] * np.sign(values)
+    channel = np.arange(len(values)).reshape(-1, *[1] * (values.ndim - 1))
+    return table[channel, np.abs(values)] * np.sign(values)
 
 
 def _unseen() -> ChannelFit:
@@ -182,7 +236,7 @@ def _unseen() -> ChannelFit:
 
 
 def _centroids(
-    stacks: list[NDArray[np.int16]], symbols: list[NDArray[np.int16]], step16: int
+    stacks: list[NDArray[np.int16]], symbols: list[NDArray[np.int16]], steps: NDArray[np.uint16]
 ) -> NDArray[np.int8]:
     """recon, int8[C,2]: mean distance of the values from their symbols toward zero, rare ones drawn to the set's mean."""
     channels = symbols[0].shape[0]
@@ -190,7 +244,7 @@ def _centroids(
     for values, group in zip(stacks, symbols, strict=True):
         for channel in range(channels):
             size = np.abs(group[channel]).ravel()
-            toward_zero = size - np.abs(values[channel]).ravel() * (16 / step16)
+            toward_zero = size - np.abs(values[channel]).ravel() * (16 / steps[channel])
             kind = np.minimum(size, 2)
             distance[channel] += np.bincount(kind, toward_zero, minlength=3)[1:]
             number[channel] += np.bincount(kind, minlength=3)[1:]

@@ -93,9 +93,14 @@ def weigh(encoder: bytes, decoder: bytes) -> Networks:
 
 
 def score_float(
-    encoder: Any, decoder: Any, images: Sequence[RGB], tables: EntropyTables, scale: float, zero_point: int
+    encoder: Any,
+    decoder: Any,
+    images: Sequence[RGB],
+    tables: EntropyTables,
+    scale: NDArray[np.float32],
+    zero_point: int,
 ) -> Scores:
-    """Keras 3 halves, their latent unquantized between them; the rate is that of the latent on the int8 grid."""
+    """Keras 3 halves, their latent unquantized between them; the rate is that on the int8 grid of `scale`, float32[C]."""
     outputs, bits = [], []
     for image in images:
         z = run(encoder, image[None] / np.float32(255))

@@ -16,8 +16,9 @@ from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.package import Package, write_package
 from edgepress.runtime.tables import EntropyTables
 
-from .convert import SIDE, FloatPair, Job, Pair, calibration_crops, convert
+from .convert import FloatPair, Job, Pair, convert
 from .fit_tables import fit_tables, quality_steps, share_sets
+from .latent_range import LatentRange, fill_int8
 from .measure import FINEST, Scores, Stage, score_files
 from .prune import Pruned, prune
 from .recipe import Recipe
@@ -44,10 +45,11 @@ class Outcome:
 
     Attributes:
         package: as written.
-        halves: the Keras 3 models by stage: float, rewritten, pruned (unless skipped), equalized (where asked for).
+        halves: the Keras 3 models by stage: float, rewritten, pruned (unless skipped).
         rewritten: the rewrites and their verification.
         pruned: sparsities and losses; None when pruning was skipped.
-        pair: the int8 networks and the latent's scale.
+        pair: the int8 networks.
+        latent_range: how their latents fill int8.
         stages: rows: float, rewritten, pruned (unless skipped), int8, package.
         qualities: rows of the package at QUALITIES.
         recipe: what was asked for.
@@ -58,6 +60,7 @@ class Outcome:
     rewritten: Rewritten
     pruned: Pruned | None
     pair: Pair
+    latent_range: LatentRange
     stages: list[Stage]
     qualities: list[Stage]
     recipe: Recipe
@@ -72,7 +75,7 @@ class Outcome:
                 "model_id": self.package.model_id.hex(),
                 "bytes": self.stages[-1].raw_bytes,
             },
-            "latent": {**asdict(latent), "scale": self.pair.scale, "zero_point": self.pair.zero_point},
+            "latent": {**asdict(latent), **_latent_figures(self.latent_range)},
             "rewrites": [asdict(r) for r in self.rewritten.rewrites],
             "max_difference": self.rewritten.max_difference,
             "pruning": self.pruned
@@ -136,21 +139,20 @@ def optimize(
         pruned = prune(rewritten.model, floats, _loss(recipe), **settings, progress=lambda *_: count(1))
         halves["pruned"] = split(pruned.model, latent.layer)
 
-    if recipe.quantize.equalize:
-        begin("equalize channels", None)
-        halves["equalized"] = split(_equalized((pruned or rewritten).model, training), latent.layer)
-
     begin("convert to TFLite", None)
-    final = list(halves.values())[-1]
-    scale = recipe.quantize.latent_scale or None
+    whole = [middle(image, latent.stride, max(image.shape)).astype("float32") / 255 for image in training]
+    filled = fill_int8(list(halves.values())[-1], whole, recipe.quantize.latent_unit)
+    final = filled.halves
     jobs = [Job(h.encoder, h.decoder, int8=False) for h in halves.values()]
-    pairs = convert([*jobs, Job(final.encoder, final.decoder, int8=True, latent_scale=scale)], training)
+    pairs = convert(
+        [*jobs, Job(final.encoder, final.decoder, True, filled.int8_scale, filled.zero_point)], training
+    )
     floated = {stage: p for stage, p in zip(halves, pairs, strict=False) if isinstance(p, FloatPair)}
     pair = pairs[-1]
     assert isinstance(pair, Pair)
 
     begin("fit entropy tables", None)
-    tables = fit(pair, training, latent.stride, recipe)
+    tables = fit(pair, filled.gain, training, latent.stride, recipe)
 
     begin("measure", None)
     details: dict[str, Any] = {
@@ -164,7 +166,7 @@ def optimize(
         "provenance": {
             "source": source,
             "recipe": recipe.as_dict(),
-            "latent": {**asdict(latent), "scale": pair.scale},
+            "latent": {**asdict(latent), **_latent_figures(filled)},
             "rewrites": [asdict(r) for r in rewritten.rewrites],
         },
         "description": f"{model.name}, int8, {latent.channels} latent channels at 1/{latent.stride}",
@@ -173,7 +175,7 @@ def optimize(
         # The figures go into the manifest; a first package, without them, is there to be measured.
         codec = Codec(write_package(Path(folder) / "measured.epm", **details, figures={}))
     scores = {quality: score_files(codec, images, quality) for quality in (*QUALITIES, FINEST)}
-    stages = network_stages(halves, floated, pair, codec, images)
+    stages = network_stages(halves, floated, pair, filled, codec, images)
     package = write_package(output, **details, figures=_figures(scores, len(images)))
 
     stages.append(file_stage("package", output, scores[FINEST]))
@@ -181,10 +183,12 @@ def optimize(
     count = begin("time", recipe.measure.repeats)
     stages = timed(stages, floated, pair, codec, images[0], recipe.measure.repeats, count)
     rows = len(stages) - len(QUALITIES)
-    return Outcome(package, halves, rewritten, pruned, pair, stages[:rows], stages[rows:], recipe)
+    return Outcome(package, halves, rewritten, pruned, pair, filled, stages[:rows], stages[rows:], recipe)
 
 
-def fit(pair: Pair, images: Sequence[RGB], stride: int, recipe: Recipe) -> EntropyTables:
+def fit(
+    pair: Pair, gain: NDArray[np.uint16], images: Sequence[RGB], stride: int, recipe: Recipe
+) -> EntropyTables:
     """Entropy tables for the int8 latents that the encoder of `pair` makes of uint8 images."""
     encoder = TFLite(pair.encoder)
     latents = []
@@ -197,8 +201,10 @@ def fit(pair: Pair, images: Sequence[RGB], stride: int, recipe: Recipe) -> Entro
         pair.zero_point,
         step16=steps,
         set_of=share_sets(steps, recipe.codec.sets),
+        gain=gain,
         bank=recipe.codec.bank,
         round256=recipe.codec.rounding,
+        thinning=recipe.codec.thinning,
     )
 
 
@@ -216,19 +222,12 @@ def middle(image: RGB, stride: int, side: int) -> RGB:
     return np.ascontiguousarray(image[y : y + height, x : x + width])
 
 
-def _equalized(model: Any, images: Sequence[RGB]) -> Any:
-    """A copy of a `photo` model with channels of one range (`train.equalize`): the same function, finer in int8."""
-    import keras
-
-    from edgepress.train.equalize import equalize
-
-    if model.name != "photo":
-        raise EdgepressError("quantize.equalize knows the layers of the model `photo` only; set it to false")
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
-    crops = calibration_crops(images, SIDE)
-    equalize(copy, np.round(crops * 255).astype(np.uint8))
-    return copy
+def _latent_figures(filled: LatentRange) -> dict[str, Any]:
+    return {
+        "unit": filled.unit,
+        "scale": [float(f"{value:.6g}") for value in filled.scale],
+        "zero_point": filled.zero_point,
+    }
 
 
 def _loss(recipe: Recipe) -> Callable[[Any, Any], Any]:

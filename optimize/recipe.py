@@ -49,21 +49,21 @@ class LossPart:
 
 @dataclass(frozen=True)
 class QuantizePart:
-    """latent_scale: one int8 step of the latent; 0 takes its range on the data. equalize: `photo` only, see train.equalize."""
+    """latent_unit: the unit of the latent steps in [codec]; 0 takes the int8 step of the widest latent channel."""
 
-    latent_scale: float = 0.0
-    equalize: bool = False
+    latent_unit: float = 0.0
 
 
 @dataclass(frozen=True)
 class CodecPart:
-    """Latent steps of qualities 100 and 1 in int8 steps, sets and bank of entropy tables, rounding in 1/256."""
+    """Latent steps of qualities 100 and 1 in units, sets and bank of entropy tables, rounding in 1/256, thinning."""
 
     finest: float = 1.0
     coarsest: float = 32.0
     sets: int = 6
     bank: int = 48
     rounding: int = 112
+    thinning: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,13 @@ class Recipe:
             ("prune", "batch"): (1, 4096),
             ("prune", "crop"): (16, 4096),
             ("prune", "learning_rate"): (1e-9, 10),
-            ("quantize", "latent_scale"): (0, 1e6),
-            ("codec", "finest"): (1, 4095),
+            ("quantize", "latent_unit"): (0, 1e6),
+            ("codec", "finest"): (1 / 16, 4095),
             ("codec", "coarsest"): (self.codec.finest, 4095),
             ("codec", "sets"): (1, 100),
             ("codec", "bank"): (1, 255),
             ("codec", "rounding"): (0, 255),
+            ("codec", "thinning"): (0, 4),
             ("measure", "images"): (1, 10**6),
             ("measure", "training_images"): (1, 10**6),
             ("measure", "side"): (16, 1 << 14),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgepress.runtime.codec import Codec
 
 from .convert import FloatPair, Pair
+from .latent_range import LatentRange
 from .measure import FINEST, Scores, Stage, score_float, score_int8, weigh
 from .split import Halves
 from .tflite import TFLite
@@ -26,6 +27,7 @@ def network_stages(
     halves: Mapping[str, Halves],
     floated: Mapping[str, FloatPair],
     pair: Pair,
+    filled: LatentRange,
     codec: Codec,
     images: Sequence[RGB],
 ) -> list[Stage]:
@@ -34,7 +36,7 @@ def network_stages(
     rows = []
     for name, models in floated.items():
         scores = score_float(
-            halves[name].encoder, halves[name].decoder, images, tables, pair.scale, pair.zero_point
+            halves[name].encoder, halves[name].decoder, images, tables, filled.scale, filled.zero_point
         )
         rows.append(_row(name, models, scores))
     rows.append(_row("int8", pair, score_int8(codec, images)))

@@ -1,7 +1,8 @@
 /* The entropy coder in C: the same bytes as purecoder.py, which is its specification in Python.
  *
  * rANS with a 32-bit state and 16-bit words, contexts from symbols already coded (contexts.py). Only the limited API
- * of Python 3.10 is used; all work on bulk data runs without the GIL, on immutable or private buffers. */
+ * of Python 3.10 is used; all work on bulk data runs without the GIL, where the caller's arrays lie. An array that another
+ * thread changes meanwhile gives a wrong result, but no access outside of a buffer. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -15,7 +16,7 @@
 #define CONTEXTS 24
 #define MAX_SYMBOL 255
 #define MAX_PREFIX 9
-#define PAIRS_PER_SYMBOL 20 /* an escaped residual of up to 510: itself, 17 bits of Exp-Golomb, its sign */
+#define WORDS_PER_SYMBOL 36 /* at most, whatever int16 it is: itself, up to 33 bits of Exp-Golomb, its sign */
 #define SLOT_BITS 7         /* the upper bits of a slot index `first` */
 #define TILE 64             /* positions transposed at a time, so that a tile stays in the cache */
 
@@ -39,7 +40,7 @@ typedef struct {
     Py_ssize_t channels;
     uint16_t *order;
     int8_t *mean_w;
-    uint8_t *ctx_w, *table_of;
+    uint8_t *ctx_w, *table_of, *dead;
     Entry *entries;
     uint16_t *start, *first;
 } Plan;
@@ -50,6 +51,7 @@ static void plan_free(Plan *plan) {
     free(plan->mean_w);
     free(plan->ctx_w);
     free(plan->table_of);
+    free(plan->dead);
     free(plan->entries);
     free(plan->start);
     free(plan->first);
@@ -95,11 +97,11 @@ static int plan_bank(Plan *plan, const uint8_t *radius, Py_ssize_t bank, const u
 }
 
 static PyObject *prepare(PyObject *self, PyObject *args) {
-    const char *order, *mean_w, *ctx_w, *table_of, *radius, *freq;
-    Py_ssize_t n_order, n_mean, n_ctx, n_table, bank, n_freq;
+    const char *order, *mean_w, *ctx_w, *table_of, *radius, *dead, *freq;
+    Py_ssize_t n_order, n_mean, n_ctx, n_table, bank, n_dead, n_freq;
     (void)self;
-    if (!PyArg_ParseTuple(args, "y#y#y#y#y#y#", &order, &n_order, &mean_w, &n_mean, &ctx_w, &n_ctx, &table_of,
-                          &n_table, &radius, &bank, &freq, &n_freq))
+    if (!PyArg_ParseTuple(args, "y#y#y#y#y#y#y#", &order, &n_order, &mean_w, &n_mean, &ctx_w, &n_ctx, &table_of,
+                          &n_table, &radius, &bank, &dead, &n_dead, &freq, &n_freq))
         return NULL;
     Py_ssize_t channels = n_order / 2;
     Plan *plan = calloc(1, sizeof *plan);
@@ -109,16 +111,17 @@ static PyObject *prepare(PyObject *self, PyObject *args) {
     plan->mean_w = duplicate(mean_w, n_mean);
     plan->ctx_w = duplicate(ctx_w, n_ctx);
     plan->table_of = duplicate(table_of, n_table);
+    plan->dead = duplicate(dead, n_dead);
     plan->entries = calloc((size_t)bank, sizeof *plan->entries);
     plan->start = calloc((size_t)(n_freq / 2 + bank), 2);
     plan->first = calloc((size_t)bank, 2 * (PROB_SCALE >> SLOT_BITS));
-    if (!plan->order || !plan->mean_w || !plan->ctx_w || !plan->table_of || !plan->entries || !plan->start ||
-        !plan->first) {
+    if (!plan->order || !plan->mean_w || !plan->ctx_w || !plan->table_of || !plan->dead || !plan->entries ||
+        !plan->start || !plan->first) {
         plan_free(plan);
         return PyErr_NoMemory();
     }
     int good = channels > 0 && bank > 0 && n_mean == 4 * channels && n_ctx == 6 * channels &&
-               n_table == CONTEXTS * channels &&
+               n_table == CONTEXTS * channels && n_dead == bank &&
                plan_bank(plan, (const uint8_t *)radius, bank, (const uint8_t *)freq, n_freq / 2);
     for (Py_ssize_t c = 0; good && c < channels; c++) good = plan->order[c] < channels;
     for (Py_ssize_t i = 0; good && i < n_table; i++) good = plan->table_of[i] < bank;
@@ -180,14 +183,14 @@ static void flag_update(Model *model, int flag) {
 
 static uint8_t *mag_row(const Model *model, Py_ssize_t y) { return model->mag + (y + 1) * (model->width + 2) + 1; }
 
-/* Prepares `known` and, for predicted channels, `above` for row y; the rows above it are coded. */
-static void model_row(Model *model, const int16_t *restrict row, Py_ssize_t y) {
+/* Prepares `known` for row y; the rows above it are coded. */
+static void model_known(Model *model, Py_ssize_t y) {
     const Py_ssize_t width = model->width;
     const int32_t *restrict fast = model->fast + y * width, *restrict slow = model->slow + y * width;
     const uint8_t *restrict top = mag_row(model, y - 1);
     const int32_t w0 = 16 * model->ctx_w[0], w1 = 16 * model->ctx_w[1], w2 = model->ctx_w[2], w3 = model->ctx_w[3];
     const int32_t w4 = model->ctx_w[4], w5 = 16 * model->ctx_w[5];
-    int32_t *restrict known = model->known, *restrict above = model->above;
+    int32_t *restrict known = model->known;
     for (Py_ssize_t x = 0; x < width; x++)
         known[x] = w2 * fast[x] + w3 * slow[x] + w5 + w0 * top[x] + w1 * (top[x - 1] + top[x + 1]);
     if (w4) {
@@ -198,6 +201,12 @@ static void model_row(Model *model, const int16_t *restrict row, Py_ssize_t y) {
         for (Py_ssize_t x = 1; x < last; x++) known[x] += w4 * (slow[x - 1] + slow[x + 1] + up[x] + down[x]) >> 2;
         if (last) known[last] += w4 * (slow[last - 1] + slow[last] + up[last] + down[last]) >> 2;
     }
+}
+
+/* Prepares `above` for row y, which predicted channels need. */
+static void model_above(Model *model, const int16_t *restrict row, Py_ssize_t y) {
+    const Py_ssize_t width = model->width;
+    int32_t *restrict above = model->above;
     if (!model->predicted) return;
     if (y == 0) {
         for (Py_ssize_t x = 0; x < width; x++) above[x] = 32;
@@ -247,80 +256,6 @@ static void model_update(Model *model, int coded) {
 
 /* ---- encoding ---- */
 
-typedef struct {
-    uint32_t *pairs; /* start << 16 | frequency, in decoding order */
-    size_t count, capacity;
-} Pairs;
-
-static int pairs_reserve(Pairs *pairs, size_t more) {
-    if (pairs->count + more <= pairs->capacity) return 1;
-    size_t capacity = 2 * pairs->capacity + more;
-    uint32_t *grown = capacity <= SIZE_MAX / sizeof *grown ? realloc(pairs->pairs, capacity * sizeof *grown) : NULL;
-    if (!grown) return 0;
-    pairs->pairs = grown;
-    pairs->capacity = capacity;
-    return 1;
-}
-
-static inline uint32_t pair(uint32_t start, uint32_t freq) { return start << 16 | freq; }
-
-static uint32_t *escape_pairs(uint32_t *out, int32_t residual, int32_t radius) {
-    const uint32_t half = PROB_SCALE / 2;
-    uint32_t number = (uint32_t)((residual < 0 ? -residual : residual) - radius);
-    int bits = 32 - __builtin_clz(number);
-    for (int i = 1; i < bits; i++) *out++ = pair(0, half);
-    for (int i = bits - 1; i >= 0; i--) *out++ = pair((number >> i & 1) * half, half);
-    *out++ = pair((residual < 0) * half, half);
-    return out;
-}
-
-static int encode_plane(Model *model, const Plan *plan, int channel, const int16_t *plane, Pairs *pairs) {
-    const Py_ssize_t width = model->width;
-    const uint8_t *table_of = plan->table_of + CONTEXTS * channel;
-    model_channel(model, plan, channel);
-    for (Py_ssize_t y = 0; y < model->height; y++) {
-        const int16_t *row = plane + y * width;
-        uint8_t *mag = mag_row(model, y);
-        if (!pairs_reserve(pairs, PAIRS_PER_SYMBOL * (size_t)width)) return 0;
-        uint32_t *out = pairs->pairs + pairs->count;
-        model_row(model, row, y);
-        const int32_t straight = 16 * model->ctx_w[0], weight = left_weight(model, y);
-        int32_t left = y ? row[-width] : 0, magnitude = 0;
-        for (Py_ssize_t x = 0; x < width; x++) {
-            const Entry *entry = &plan->entries[table_of[context_of((model->known[x] + straight * magnitude) >> 4)]];
-            int32_t residual = row[x] - (model->predicted ? predict(weight, left, model->above[x]) : 0);
-            int32_t size = residual < 0 ? -residual : residual;
-            int32_t index = size > entry->radius ? 2 * entry->radius + 1 : residual + entry->radius;
-            uint32_t start = entry->start[index];
-            *out++ = pair(start, entry->start[index + 1] - start);
-            if (size > entry->radius) out = escape_pairs(out, residual, entry->radius);
-            left = row[x];
-            magnitude = size > MAX_SYMBOL ? MAX_SYMBOL : size;
-            mag[x] = (uint8_t)magnitude;
-        }
-        pairs->count = (size_t)(out - pairs->pairs);
-    }
-    return 1;
-}
-
-/* Writes the stream so that it ends at `end`; returns its beginning. */
-static uint8_t *rans_encode(const Pairs *pairs, uint8_t *end) {
-    uint32_t state = STATE_START;
-    for (size_t i = pairs->count; i-- > 0;) {
-        uint32_t start = pairs->pairs[i] >> 16, freq = pairs->pairs[i] & 0xFFFF;
-        if (state >> 18 >= freq) {
-            end -= 2;
-            end[0] = (uint8_t)state;
-            end[1] = (uint8_t)(state >> 8);
-            state >>= 16;
-        }
-        state = (state / freq << PROB_BITS) + state % freq + start;
-    }
-    end -= 4;
-    for (int i = 0; i < 4; i++) end[i] = (uint8_t)(state >> 8 * i);
-    return end;
-}
-
 static int any_symbol(const int16_t *plane, Py_ssize_t positions) {
     for (Py_ssize_t begin = 0; begin < positions; begin += 256) {
         Py_ssize_t end = positions - begin < 256 ? positions : begin + 256;
@@ -331,19 +266,165 @@ static int any_symbol(const int16_t *plane, Py_ssize_t positions) {
     return 0;
 }
 
-static int encode_all(const Plan *plan, const int16_t *symbols, Model *model, Pairs *pairs) {
+/* A stream is written from its end, so that a first pass, in the order of decoding, finds the bank entry of every symbol, and a
+ * second one, backwards, codes them. What is kept in between is one byte for each symbol. */
+
+typedef struct {
+    uint8_t *entries; /* of the symbols of planes that are not all zero, in the order of decoding */
+    uint32_t *ones;   /* of each plane: the frequency of a flag that is 1, and the flag itself in the lowest bit */
+    size_t count, capacity;
+} Found;
+
+typedef struct {
+    uint16_t *words; /* the last one comes first */
+    size_t count, capacity;
+    uint32_t state;
+} Encoder;
+
+static int found_reserve(Found *found, size_t more) {
+    if (found->count + more <= found->capacity) return 1;
+    size_t capacity = found->count + found->count / 2 + more;
+    uint8_t *grown = realloc(found->entries, capacity);
+    if (!grown) return 0;
+    found->entries = grown;
+    found->capacity = capacity;
+    return 1;
+}
+
+static int words_reserve(Encoder *e, size_t more) {
+    if (e->count + more <= e->capacity) return 1;
+    size_t capacity = 2 * e->count + more;
+    uint16_t *grown = capacity <= SIZE_MAX / sizeof *grown ? realloc(e->words, capacity * sizeof *grown) : NULL;
+    if (!grown) return 0;
+    e->words = grown;
+    e->capacity = capacity;
+    return 1;
+}
+
+/* The residual of a symbol; the symbols of `row` to the left of x and of the rows above are known to the decoder. */
+static inline int32_t residual_at(const Model *model, const int16_t *row, Py_ssize_t y, Py_ssize_t x, int32_t weight) {
+    if (!model->predicted) return row[x];
+    int32_t left = x ? row[x - 1] : y ? row[-model->width] : 0;
+    return row[x] - predict(weight, left, model->above[x]);
+}
+
+/* What symbols were made of, for an encoder that may still change them. */
+typedef struct {
+    const int8_t *latent; /* [positions][channels] */
+    const uint16_t *steps;
+    int32_t zero_point;
+} Source;
+
+/* Whether a symbol of 1 or -1 is better left out: its value is nearer to zero than the bits that it takes here are worth. */
+static inline int too_dear(const Plan *plan, const Source *source, int channel, Py_ssize_t position, uint8_t entry) {
+    const int32_t v = source->latent[position * plan->channels + channel] - source->zero_point;
+    return (v < 0 ? -v : v) * 4096 < (128 + plan->dead[entry]) * (int32_t)source->steps[channel];
+}
+
+/* `source` is NULL for symbols that stay as they are. */
+static void find_entries(Model *model, const Plan *plan, int channel, int16_t *plane, const Source *source, uint8_t *out) {
+    const Py_ssize_t width = model->width;
+    const uint8_t *table_of = plan->table_of + CONTEXTS * channel;
+    model_channel(model, plan, channel);
+    if (model->predicted) source = NULL; /* where the prediction is not zero, neither is the cheapest symbol */
+    for (Py_ssize_t y = 0; y < model->height; y++) {
+        int16_t *row = plane + y * width;
+        uint8_t *mag = mag_row(model, y);
+        model_known(model, y);
+        model_above(model, row, y);
+        const int32_t straight = 16 * model->ctx_w[0], weight = left_weight(model, y);
+        int32_t magnitude = 0;
+        for (Py_ssize_t x = 0; x < width; x++) {
+            const uint8_t entry = table_of[context_of((model->known[x] + straight * magnitude) >> 4)];
+            *out++ = entry;
+            if (source && (row[x] == 1 || row[x] == -1) && too_dear(plan, source, channel, y * width + x, entry)) row[x] = 0;
+            int32_t residual = residual_at(model, row, y, x, weight), size = residual < 0 ? -residual : residual;
+            magnitude = size > MAX_SYMBOL ? MAX_SYMBOL : size;
+            mag[x] = (uint8_t)magnitude;
+        }
+    }
+}
+
+static int find_all(const Plan *plan, int16_t *symbols, const Source *source, Model *model, Found *found) {
     const Py_ssize_t positions = model->height * model->width;
+    found->ones = malloc((size_t)plan->channels * sizeof *found->ones);
+    if (!found->ones) return 0;
     for (Py_ssize_t i = 0; i < plan->channels; i++) {
         int channel = plan->order[i];
-        const int16_t *plane = symbols + channel * positions;
+        int16_t *plane = symbols + channel * positions;
         int flag = any_symbol(plane, positions);
-        uint32_t one = flag_one(model);
-        if (!pairs_reserve(pairs, 1)) return 0;
-        pairs->pairs[pairs->count++] = flag ? pair(0, one) : pair(one, PROB_SCALE - one);
+        if (flag) {
+            if (!found_reserve(found, (size_t)positions)) return 0;
+            find_entries(model, plan, channel, plane, source, found->entries + found->count);
+            if (source) flag = any_symbol(plane, positions);
+            if (flag) found->count += (size_t)positions;
+        }
+        found->ones[i] = flag_one(model) | (uint32_t)flag; /* a frequency is a multiple of 4 */
         flag_update(model, flag);
-        if (flag && !encode_plane(model, plan, channel, plane, pairs)) return 0;
         model_update(model, flag);
     }
+    return 1;
+}
+
+static inline void put(Encoder *e, uint32_t start, uint32_t freq) {
+    if (e->state >> 18 >= freq) {
+        e->words[e->count++] = (uint16_t)e->state;
+        e->state >>= 16;
+    }
+    e->state = (e->state / freq << PROB_BITS) + e->state % freq + start;
+}
+
+/* What follows an escape symbol, backwards: the sign, then Exp-Golomb bits of the excess over the radius. */
+static void put_escape(Encoder *e, int32_t residual, int32_t radius) {
+    const uint32_t half = PROB_SCALE / 2;
+    uint32_t number = (uint32_t)((residual < 0 ? -residual : residual) - radius);
+    int bits = 32 - __builtin_clz(number);
+    put(e, (residual < 0) * half, half);
+    for (int i = 0; i < bits; i++) put(e, (number >> i & 1) * half, half);
+    for (int i = 1; i < bits; i++) put(e, 0, half);
+}
+
+static int put_plane(Encoder *e, Model *model, const Plan *plan, int channel, const int16_t *plane, const uint8_t *end) {
+    const Py_ssize_t width = model->width;
+    model_channel(model, plan, channel);
+    for (Py_ssize_t y = model->height; y-- > 0;) {
+        const int16_t *row = plane + y * width;
+        const int32_t weight = left_weight(model, y);
+        if (!words_reserve(e, WORDS_PER_SYMBOL * (size_t)width)) return 0;
+        Encoder local = *e;
+        model_above(model, row, y);
+        for (Py_ssize_t x = width; x-- > 0;) {
+            const Entry *entry = &plan->entries[*--end];
+            const int32_t residual = residual_at(model, row, y, x, weight), radius = entry->radius;
+            int32_t index = residual + radius;
+            if (residual > radius || residual < -radius) {
+                index = 2 * radius + 1;
+                put_escape(&local, residual, radius);
+            }
+            const uint32_t start = entry->start[index];
+            put(&local, start, entry->start[index + 1] - start);
+        }
+        *e = local;
+    }
+    return 1;
+}
+
+static int put_all(Encoder *e, const Plan *plan, const int16_t *symbols, Model *model, const Found *found) {
+    const Py_ssize_t positions = model->height * model->width;
+    const uint8_t *end = found->entries + found->count;
+    e->state = STATE_START;
+    for (Py_ssize_t i = plan->channels; i-- > 0;) {
+        int channel = plan->order[i];
+        uint32_t one = found->ones[i] & ~1u;
+        if (found->ones[i] & 1) {
+            if (!put_plane(e, model, plan, channel, symbols + channel * positions, end)) return 0;
+            end -= positions;
+        }
+        if (!words_reserve(e, 3)) return 0; /* one of the flag, and two of the state after the last one */
+        put(e, found->ones[i] & 1 ? 0 : one, found->ones[i] & 1 ? one : PROB_SCALE - one);
+    }
+    e->words[e->count++] = (uint16_t)(e->state >> 16);
+    e->words[e->count++] = (uint16_t)e->state;
     return 1;
 }
 
@@ -407,7 +488,8 @@ static void decode_plane(Decoder *d, Model *model, const Plan *plan, int channel
     for (Py_ssize_t y = 0; y < model->height && !local.error; y++) {
         int16_t *row = plane + y * width;
         uint8_t *mag = mag_row(model, y);
-        model_row(model, row, y);
+        model_known(model, y);
+        model_above(model, row, y);
         const int32_t straight = 16 * model->ctx_w[0], weight = left_weight(model, y);
         int32_t left = y ? row[-width] : 0, magnitude = 0, widest = 0;
         for (Py_ssize_t x = 0; x < width && !local.error; x++) {
@@ -462,34 +544,48 @@ static PyObject *mismatch(void) {
     return NULL;
 }
 
+/* The words of a stream, first to last, little-endian. */
+static PyObject *as_bytes(const Encoder *e) {
+    PyObject *result = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(2 * e->count));
+    if (!result) return NULL;
+    uint8_t *out = (uint8_t *)PyBytes_AsString(result);
+    for (size_t i = e->count; i-- > 0;) {
+        *out++ = (uint8_t)e->words[i];
+        *out++ = (uint8_t)(e->words[i] >> 8);
+    }
+    return result;
+}
+
+/* The stream of symbols, which only change where there is a `source`. */
+static PyObject *encoded(const Plan *plan, int16_t *symbols, const Source *source, Py_ssize_t height, Py_ssize_t width) {
+    Model model;
+    Found found = {NULL, NULL, 0, 0};
+    Encoder encoder = {NULL, 0, 0, 0};
+    int done;
+    Py_BEGIN_ALLOW_THREADS;
+    done = model_init(&model, height, width) && find_all(plan, symbols, source, &model, &found) &&
+           put_all(&encoder, plan, symbols, &model, &found);
+    model_free(&model);
+    free(found.entries);
+    free(found.ones);
+    Py_END_ALLOW_THREADS;
+    PyObject *result = done ? as_bytes(&encoder) : PyErr_NoMemory();
+    free(encoder.words);
+    return result;
+}
+
 static PyObject *encode(PyObject *self, PyObject *args) {
-    PyObject *capsule, *result = NULL;
+    PyObject *capsule;
     const char *symbols;
     Py_ssize_t size, height, width;
-    Model model;
-    Pairs pairs = {NULL, 0, 0};
-    uint8_t *words = NULL, *begin = NULL, *end = NULL;
     (void)self;
     if (!PyArg_ParseTuple(args, "Oy#nn", &capsule, &symbols, &size, &height, &width)) return NULL;
     const Plan *plan = PyCapsule_GetPointer(capsule, "edgepress.plan");
     if (!plan) return NULL;
-    Py_ssize_t values = volume(plan->channels, height, width);
+    const Py_ssize_t values = volume(plan->channels, height, width);
     if (values < 0) return NULL;
     if (size != 2 * values) return mismatch();
-    Py_BEGIN_ALLOW_THREADS;
-    if (model_init(&model, height, width) && encode_all(plan, (const int16_t *)symbols, &model, &pairs)) {
-        words = malloc(2 * pairs.count + 4); /* at most one word per pair */
-        if (words) {
-            end = words + 2 * pairs.count + 4;
-            begin = rans_encode(&pairs, end);
-        }
-    }
-    model_free(&model);
-    free(pairs.pairs);
-    Py_END_ALLOW_THREADS;
-    result = words ? PyBytes_FromStringAndSize((const char *)begin, end - begin) : PyErr_NoMemory();
-    free(words);
-    return result;
+    return encoded(plan, (int16_t *)symbols, NULL, height, width);
 }
 
 static PyObject *decode(PyObject *self, PyObject *args) {
@@ -517,31 +613,72 @@ static PyObject *decode(PyObject *self, PyObject *args) {
     return NULL;
 }
 
-static PyObject *quantize(PyObject *self, PyObject *args) {
-    const char *latent;
-    Py_ssize_t size, channels;
-    int zero_point, step16, round256;
-    int16_t table[256];
-    (void)self;
-    if (!PyArg_ParseTuple(args, "y#niii", &latent, &size, &channels, &zero_point, &step16, &round256)) return NULL;
-    if (channels < 1 || size % channels || step16 < 16 || step16 > 0xFFFF) return mismatch();
-    PyObject *result = PyByteArray_FromStringAndSize(NULL, 2 * size);
-    if (!result) return NULL;
-    int16_t *symbols = (int16_t *)PyByteArray_AsString(result);
-    const Py_ssize_t positions = size / channels;
-    for (int i = 0; i < 256; i++) {
-        int v = (int8_t)i - zero_point, magnitude = v < 0 ? -v : v;
-        int s = (magnitude * (16 * 256) + round256 * step16) / (256 * step16);
-        table[i] = (int16_t)(v < 0 ? -s : s);
-    }
-    Py_BEGIN_ALLOW_THREADS;
+/* Whether `size` bytes are a usable step16 (1/16 of an int8 step, uint16) for each channel. */
+static int good_steps(const char *steps, Py_ssize_t size, Py_ssize_t channels) {
+    if (channels < 1 || size != 2 * channels) return 0;
+    for (Py_ssize_t c = 0; c < channels; c++)
+        if (((const uint16_t *)steps)[c] < 16) return 0;
+    return 1;
+}
+
+/* Symbols [channels][positions] of a latent [positions][channels]. */
+static void quantize_all(const Source *source, Py_ssize_t channels, Py_ssize_t positions, int round256, int16_t *symbols) {
     for (Py_ssize_t begin = 0; begin < positions; begin += TILE) {
         const Py_ssize_t end = positions - begin < TILE ? positions : begin + TILE;
-        for (Py_ssize_t c = 0; c < channels; c++)
-            for (Py_ssize_t i = begin; i < end; i++)
-                symbols[c * positions + i] = table[(uint8_t)latent[i * channels + c]];
+        for (Py_ssize_t c = 0; c < channels; c++) {
+            const int32_t step16 = source->steps[c];
+            /* floor((4096 m + round256 step16) / (256 step16)): the half keeps the product away from whole numbers by
+               more than a double can err, so that the result is that of the integer division. */
+            const double unit = 1.0 / (256.0 * step16), offset = (double)round256 * step16 + 0.5;
+            for (Py_ssize_t i = begin; i < end; i++) {
+                const int32_t v = source->latent[i * channels + c] - source->zero_point, magnitude = v < 0 ? -v : v;
+                const int32_t s = (int32_t)((4096.0 * magnitude + offset) * unit);
+                symbols[c * positions + i] = (int16_t)(v < 0 ? -s : s);
+            }
+        }
     }
+}
+
+static PyObject *quantize(PyObject *self, PyObject *args) {
+    const char *latent, *steps;
+    Py_ssize_t size, n_steps;
+    int zero_point, round256;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y#y#ii", &latent, &size, &steps, &n_steps, &zero_point, &round256)) return NULL;
+    const Py_ssize_t channels = n_steps / 2;
+    if (!good_steps(steps, n_steps, channels) || size % channels) return mismatch();
+    PyObject *result = PyByteArray_FromStringAndSize(NULL, 2 * size);
+    if (!result) return NULL;
+    const Source source = {(const int8_t *)latent, (const uint16_t *)steps, zero_point};
+    int16_t *symbols = (int16_t *)PyByteArray_AsString(result);
+    Py_BEGIN_ALLOW_THREADS;
+    quantize_all(&source, channels, size / channels, round256, symbols);
     Py_END_ALLOW_THREADS;
+    return result;
+}
+
+static PyObject *encode_latent(PyObject *self, PyObject *args) {
+    PyObject *capsule;
+    const char *latent, *steps;
+    Py_ssize_t size, n_steps, height, width;
+    int zero_point, round256;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "Oy#y#iinn", &capsule, &latent, &size, &steps, &n_steps, &zero_point, &round256, &height,
+                          &width))
+        return NULL;
+    const Plan *plan = PyCapsule_GetPointer(capsule, "edgepress.plan");
+    if (!plan) return NULL;
+    const Py_ssize_t values = volume(plan->channels, height, width);
+    if (values < 0) return NULL;
+    if (size != values || !good_steps(steps, n_steps, plan->channels)) return mismatch();
+    int16_t *symbols = malloc(2 * (size_t)values);
+    if (!symbols) return PyErr_NoMemory();
+    const Source source = {(const int8_t *)latent, (const uint16_t *)steps, zero_point};
+    Py_BEGIN_ALLOW_THREADS;
+    quantize_all(&source, plan->channels, height * width, round256, symbols);
+    Py_END_ALLOW_THREADS;
+    PyObject *result = encoded(plan, symbols, &source, height, width);
+    free(symbols);
     return result;
 }
 
@@ -565,13 +702,14 @@ static void reconstruct(const int16_t *restrict symbols, Py_ssize_t count, int32
 }
 
 static PyObject *dequantize(PyObject *self, PyObject *args) {
-    const char *symbols_bytes, *recon;
-    Py_ssize_t size, n_recon;
-    int zero_point, step16;
+    const char *symbols_bytes, *recon, *steps;
+    Py_ssize_t size, n_recon, n_steps;
+    int zero_point;
     (void)self;
-    if (!PyArg_ParseTuple(args, "y#y#ii", &symbols_bytes, &size, &recon, &n_recon, &zero_point, &step16)) return NULL;
-    const Py_ssize_t channels = n_recon / 2;
-    if (channels < 1 || size % (2 * channels) || step16 < 16 || step16 > 0xFFFF) return mismatch();
+    if (!PyArg_ParseTuple(args, "y#y#y#i", &symbols_bytes, &size, &recon, &n_recon, &steps, &n_steps, &zero_point))
+        return NULL;
+    const Py_ssize_t channels = n_steps / 2;
+    if (!good_steps(steps, n_steps, channels) || n_recon != 2 * channels || size % (2 * channels)) return mismatch();
     PyObject *result = PyByteArray_FromStringAndSize(NULL, size / 2);
     if (!result) return NULL;
     int8_t *latent = (int8_t *)PyByteArray_AsString(result);
@@ -582,8 +720,8 @@ static PyObject *dequantize(PyObject *self, PyObject *args) {
         const Py_ssize_t end = positions - begin < TILE ? positions : begin + TILE;
         for (Py_ssize_t c = 0; c < channels; c++) {
             int8_t values[TILE];
-            reconstruct(symbols + c * positions + begin, end - begin, step16, (const int8_t *)recon + 2 * c, zero_point,
-                        values);
+            reconstruct(symbols + c * positions + begin, end - begin, ((const uint16_t *)steps)[c],
+                        (const int8_t *)recon + 2 * c, zero_point, values);
             for (Py_ssize_t i = begin; i < end; i++) latent[i * channels + c] = values[i - begin];
         }
     }
@@ -592,11 +730,13 @@ static PyObject *dequantize(PyObject *self, PyObject *args) {
 }
 
 static PyMethodDef methods[] = {
-    {"prepare", prepare, METH_VARARGS, "prepare(order, mean_w, ctx_w, table_of, bank_radius, bank_freq) -> plan"},
+    {"prepare", prepare, METH_VARARGS, "prepare(order, mean_w, ctx_w, table_of, bank_radius, bank_dead, bank_freq) -> plan"},
     {"encode", encode, METH_VARARGS, "encode(plan, symbols, height, width) -> bytes"},
     {"decode", decode, METH_VARARGS, "decode(plan, data, height, width) -> bytearray of int16"},
-    {"quantize", quantize, METH_VARARGS, "quantize(latent, channels, zero_point, step16, round256) -> bytearray"},
-    {"dequantize", dequantize, METH_VARARGS, "dequantize(symbols, recon, zero_point, step16) -> bytearray"},
+    {"encode_latent", encode_latent, METH_VARARGS,
+     "encode_latent(plan, latent, steps, zero_point, round256, height, width) -> bytes"},
+    {"quantize", quantize, METH_VARARGS, "quantize(latent, steps, zero_point, round256) -> bytearray"},
+    {"dequantize", dequantize, METH_VARARGS, "dequantize(symbols, recon, steps, zero_point) -> bytearray"},
     {NULL, NULL, 0, NULL},
 };
 

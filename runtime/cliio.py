@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import os
-import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -12,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-from PIL import Image, ImageOps
 
-from .errors import EdgepressError, UnsupportedImageError
-from .images import check_size
+from .errors import EdgepressError
 from .interpreter import choose_interpreter
 from .parallel import ordered_map, usable_cores
+from .stdio import STDIO, check_standard_output, label
 
 
 @dataclass(frozen=True)
@@ -26,6 +23,14 @@ class Job:
 
     source: Path
     target: Path
+
+
+@dataclass(frozen=True)
+class Done:
+    """One file made: the line to print when it is the only one, and what is worth knowing about it."""
+
+    line: str
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -49,17 +54,23 @@ def plan_jobs(sources: Sequence[Path], output: Path, kind: Kind) -> tuple[list[J
     """Which files to make, and what is wrong with the inputs that give none.
 
     Args:
-        sources: files, and folders whose fitting files are taken in alphabetical order.
-        output: a file when it has a suffix, is no folder, and there is one input, a file; otherwise a
+        sources: files, `-`, and folders whose fitting files are taken in alphabetical order.
+        output: `-`, or a file when it has a suffix and is no folder, if there is one input, a file; otherwise a
             folder, which is made when it is missing, for files named as the inputs with the kind's suffix.
         kind: what the command reads and writes.
 
     Raises:
-        EdgepressError: `output` names a file that the command cannot write, or one file for many inputs.
+        EdgepressError: `output` names a file that the command cannot write, or one file for many inputs, or is
+            standard output where that is a terminal.
         OSError: a folder cannot be read or made.
     """
+    single = len(sources) == 1 and (sources[0] == STDIO or not sources[0].is_dir())
+    if output == STDIO:
+        if not single:
+            raise EdgepressError("several images need a folder to go to, not standard output")
+        check_standard_output()
+        return [Job(sources[0], STDIO)], []
     if not output.is_dir() and output.suffix:
-        single = len(sources) == 1 and not sources[0].is_dir()
         if single and kind.is_output(output):
             return [Job(sources[0], output)], []
         if single:
@@ -83,6 +94,9 @@ def plan_jobs(sources: Sequence[Path], output: Path, kind: Kind) -> tuple[list[J
 
 def _expand(sources: Iterable[Path], kind: Kind, failures: list[str]) -> Iterator[Path]:
     for path in sources:
+        if path == STDIO:
+            failures.append(f"{label(path)}: it has no name for a folder; give -o a file or -")
+            continue
         if not path.is_dir():
             yield path
             continue
@@ -93,41 +107,54 @@ def _expand(sources: Iterable[Path], kind: Kind, failures: list[str]) -> Iterato
 
 
 def run_jobs(
-    jobs: list[Job], failures: list[str], work: Callable[[Job], str], threads: int, label: str
+    jobs: list[Job], failures: list[str], work: Callable[[Job], Done], threads: int, title: str
 ) -> None:
     """Do all jobs, several at a time; then name the failures on stderr and, if there are any, exit with code 1.
 
     Args:
-        jobs: what to do, with a progress bar when it is more than one.
+        jobs: what to do, with a progress bar on stderr when it is more than one.
         failures: those known before.
-        work: does one job; returns the line to print when it is the only one.
+        work: does one job.
         threads: that each job uses already.
-        label: of the progress bar.
+        title: of the progress bar.
+
+    Raises:
+        BrokenPipeError: nobody reads standard output any more.
     """
 
-    done: list[str] = []
-
-    def attempt(job: Job) -> tuple[list[str], str]:
+    def attempt(job: Job) -> tuple[Job, Done | str]:
         try:
-            return done, work(job)
+            return job, work(job)
         except EdgepressError as error:
-            return failures, _one_line(job.source, str(error))
+            return job, _one_line(label(job.source), str(error))
+        except BrokenPipeError:
+            raise  # click ends the command in silence then, as a pipe's reader that has enough expects
         except OSError as error:
-            return failures, _one_line(error.filename or job.source, error.strerror or str(error))
+            return job, _one_line(error.filename or label(job.source), error.strerror or str(error))
 
     results = ordered_map(attempt, jobs, max(1, min(len(jobs), usable_cores() // threads)))
     shown = len(jobs) > 1 and sys.stderr.isatty()
+    lines: list[str] = []
+    notes: dict[str, list[str]] = {}
     with (
-        click.progressbar(results, len(jobs), label, file=sys.stderr)
+        click.progressbar(results, len(jobs), title, file=sys.stderr)
         if shown
         else nullcontext(results) as steps
     ):
-        for destination, line in steps:
-            destination.append(line)
+        for job, outcome in steps:
+            if isinstance(outcome, str):
+                failures.append(outcome)
+                continue
+            lines.append(outcome.line)
+            for note in outcome.notes:
+                notes.setdefault(note, []).append(label(job.source))
     if len(jobs) > 1:
-        click.echo(f"{len(done)} of {len(jobs)} files written to {jobs[0].target.parent}")
-    elif done:
-        click.echo(done[0])
+        click.echo(f"{len(lines)} of {len(jobs)} files written to {jobs[0].target.parent}")
+    elif lines:
+        click.echo(lines[0], err=jobs[0].target == STDIO)
+    for note, (first, *others) in notes.items():
+        more = f" and {len(others)} more" if others else ""
+        click.echo(f"edgepress: note: {first}{more}: {note}", err=True)
     for failure in failures:
         click.echo(f"edgepress: {failure}", err=True)
     if failures:
@@ -137,62 +164,6 @@ def run_jobs(
 def _one_line(where: object, what: str) -> str:
     what = " ".join(what.split())
     return what if what.startswith(f"{where}: ") else f"{where}: {what}"
-
-
-def read_image(path: Path, max_pixels: int) -> Image.Image:
-    """The image in a file, loaded and turned upright as its EXIF orientation says.
-
-    Raises:
-        UnsupportedImageError: Pillow does not know the format, or the file is damaged or beyond `max_pixels`.
-        OSError: the file cannot be read.
-    """
-    try:
-        with Image.open(path) as image:
-            check_size(*image.size, max_pixels)
-            image.load()
-            ImageOps.exif_transpose(image, in_place=True)
-            return image
-    except Image.UnidentifiedImageError:
-        raise UnsupportedImageError("not an image that Pillow can read") from None
-    except UnsupportedImageError:
-        raise
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise UnsupportedImageError(f"the image cannot be read: {error}") from None
-    # Pillow's readers meet damage with these, too.
-    except (
-        Image.DecompressionBombError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        LookupError,
-        struct.error,
-    ) as error:
-        raise UnsupportedImageError(f"the image cannot be read: {error}") from None
-
-
-def image_bytes(image: Image.Image, path: Path) -> bytes:
-    """The image in the format of the path's suffix; made in memory, so that a failure leaves no file."""
-    buffer = io.BytesIO()
-    image.save(buffer, _format(path))
-    return buffer.getvalue()
-
-
-def is_readable_image(path: Path) -> bool:
-    """Whether the file's name has the suffix of a format that Pillow reads."""
-    return _format(path) in Image.OPEN
-
-
-def is_writable_image(path: Path) -> bool:
-    """Whether the file's name has the suffix of a format that Pillow writes."""
-    return _format(path) in Image.SAVE
-
-
-def _format(path: Path) -> str | None:
-    suffix = path.suffix.lower()
-    Image.preinit()  # the common formats; all the others take 50 ms to import
-    return Image.EXTENSION.get(suffix) or Image.registered_extensions().get(suffix)
 
 
 def choose_quietly() -> None:

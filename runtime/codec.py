@@ -12,22 +12,26 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from . import coder, stream
-from .errors import BadPackageError, UnknownModelError
-from .images import check_size, pad, to_gray, to_pixels
-from .interpreter import Network, Tensor
+from .autoencoder import TILE_PIXELS, Autoencoder
+from .errors import UnknownModelError
+from .images import check_size, to_pixels
+from .metadata import Metadata
 from .package import Package, read_manifest, read_package, shipped
 from .parallel import ordered_map
 from .tables import check_quality
-from .tensors import pixel_reader, pixel_writer
+from .tiles import Tile
 
 MAX_PIXELS = 1 << 26
+_BAND = 1 << 22  # symbols dequantized at a time
 
 
 class Codec:
     """Encodes and decodes images with one package. Thread-safe; calls in different threads run side by side.
 
     The encoder network takes (1,H,W,3) pixels (uint8, int8 or float32; real value p/255) and gives int8 latents
-    (1,H/stride,W/stride,C); the decoder network takes those and gives (1,H,W,3) pixels.
+    (1,H/stride,W/stride,C); the decoder network takes those and gives (1,H,W,3) pixels. Images of more than
+    `TILE_PIXELS` go through them in overlapping tiles, with the same result as in one piece, where the networks'
+    operators allow it (see `reach.halo`).
 
     Args:
         package: from `read_package` (or use `Codec.load`).
@@ -41,18 +45,7 @@ class Codec:
     def __init__(self, package: Package, threads: int = 1, max_pixels: int = MAX_PIXELS) -> None:
         self.package = package
         self.max_pixels = max_pixels
-        self._encoder = Network(package.encoder, threads, "encoder")
-        self._decoder = Network(package.decoder, threads, "decoder")
-        _check_channels(self._encoder.input, 3, "encoder's input")
-        _check_latent(self._encoder.output, package, "encoder's output")
-        _check_latent(self._decoder.input, package, "decoder's input")
-        _check_channels(self._decoder.output, 3, "decoder's output")
-        # One latent step must mean the same to both networks; 1% allows for rounding in converters.
-        made, taken = self._encoder.output.scale, self._decoder.input.scale
-        if not abs(made - taken) <= 0.01 * made:
-            raise BadPackageError(f"the encoder's latent scale {made:g} is not the decoder's, {taken:g}")
-        self._write_pixels = pixel_writer(self._encoder.input, "encoder's input")
-        self._read_pixels = pixel_reader(self._decoder.output, "decoder's output")
+        self._networks = Autoencoder(package, threads)
 
     @classmethod
     def load(
@@ -76,43 +69,55 @@ class Codec:
         default = default_name()
         return sorted(names, key=lambda name: (name != default, name))
 
-    def encode(self, image: Image.Image | NDArray[np.uint8], quality: int = 75) -> bytes:
+    def encode(
+        self,
+        image: Image.Image | NDArray[np.uint8],
+        quality: int = 75,
+        *,
+        background: tuple[int, int, int] | None = None,
+        exif: bytes | None = None,
+        icc_profile: bytes | None = None,
+    ) -> bytes:
         """Compress an image to the bytes of an .epx file.
 
         Args:
             image: a PIL.Image (RGB, L, or what becomes one of them without loss), or a uint8 array HxWx3 or HxW.
             quality: 1 (smallest) to 100 (best).
+            background: the colour (red, green, blue), 0..255, to put behind transparent pixels.
+            exif, icc_profile: to be carried along; nothing is taken from `image.info` unasked.
 
         Raises:
             UnsupportedImageError: the image has a mode, shape, dtype or size that cannot be encoded.
-            EdgepressError: the quality is not an integer from 1 to 100.
+            EdgepressError: the quality is not an integer from 1 to 100, the background no colour, or EXIF and profile
+                are not bytes or too large.
         """
         quality = check_quality(quality)
-        pixels = to_pixels(image, self.max_pixels)
+        metadata = Metadata.of(exif, icc_profile)
+        pixels = to_pixels(image, self.max_pixels, background)
         package = self.package
-        symbols = coder.quantize(self._latent(pixels), package.zero_point, package.tables, quality)
-        payload = coder.encode_symbols(symbols, package.tables, quality)
+        latent = self._networks.latent(pixels)
+        payload = coder.encode_latent(latent, package.zero_point, package.tables, quality)
         mode = "RGB" if pixels.ndim == 3 else "L"
         height, width = pixels.shape[:2]
-        return stream.pack(stream.Header(mode, package.model_id, quality, width, height), payload)
+        return stream.pack(stream.Header(mode, package.model_id, quality, width, height), payload, metadata)
 
     def decode(self, data: bytes) -> Image.Image:
         """The image in an .epx file, of the size and mode (RGB or L) that was encoded.
+
+        EXIF and ICC profile, where the file has them, are in its `info` under "exif" and "icc_profile".
 
         Raises:
             CorruptStreamError: not an .epx stream, or a damaged one.
             UnknownModelError: it was made with another package.
             UnsupportedImageError: it has more than `max_pixels` pixels.
         """
-        return Image.fromarray(self.decode_array(data))
+        image = self._image(*self._received(data))
+        image.info.update(stream.parse_metadata(data).as_info())
+        return image
 
     def decode_array(self, data: bytes) -> NDArray[np.uint8]:
         """As `decode`, but the pixels as an array: uint8 HxWx3, or HxW for a gray image."""
-        header, symbols = self._symbols(data)
-        package = self.package
-        latent = coder.dequantize(symbols, package.zero_point, package.tables, header.quality)
-        rgb = self._read_pixels(self._decoded(latent)[: header.height, : header.width])
-        return rgb if header.mode == "RGB" else to_gray(rgb)
+        return self._array(*self._received(data))
 
     def symbols(self, data: bytes) -> NDArray[np.int16]:
         """The symbols int16[C,H/stride,W/stride] in an .epx file: the same on every machine. Raises as `decode`."""
@@ -124,11 +129,13 @@ class Codec:
         Raises:
             UnsupportedImageError: as for `encode`.
         """
-        return self._latent(to_pixels(image, self.max_pixels))
+        return self._networks.latent(to_pixels(image, self.max_pixels))
 
     def reconstruct(self, latent: NDArray[np.int8]) -> NDArray[np.uint8]:
         """The decoder network's pixels uint8[H'*stride,W'*stride,3] for a latent int8[H',W',C]."""
-        return self._read_pixels(self._decoded(latent))
+        rows, columns, _ = latent.shape
+        stride = self.package.stride
+        return self._networks.pixels(latent, np.empty((rows * stride, columns * stride, 3), np.uint8))
 
     def encode_many(
         self, images: Iterable[Image.Image | NDArray[np.uint8]], quality: int = 75, workers: int | None = None
@@ -140,14 +147,21 @@ class Codec:
         """`decode` for every stream, in order, by `workers` threads (None: one per core); see `ordered_map`."""
         return ordered_map(self.decode, streams, workers)
 
-    def _latent(self, pixels: NDArray[np.uint8]) -> NDArray[np.int8]:
-        stride = self.package.stride
-        batch = pad(pixels, stride)
-        _, height, width, _ = batch.shape
-        latent = self._encoder.run(self._write_pixels(batch))
-        expected = (1, height // stride, width // stride, self.package.latent_channels)
-        _check_output(latent, expected, "encoder")
-        return latent[0]
+    def _received(self, data: bytes) -> tuple[stream.Header, NDArray[np.int8]]:
+        """The header of a stream and the decoder's input int8[H',W',C]."""
+        header, symbols = self._symbols(data)
+        package = self.package
+        channels, rows, columns = symbols.shape
+        if symbols.size <= _BAND:
+            return header, coder.dequantize(symbols, package.zero_point, package.tables, header.quality)
+        latent = np.empty((rows, columns, channels), np.int8)
+        step = max(1, _BAND // (channels * columns))
+        for begin in range(0, rows, step):  # so that no second copy of all symbols is ever needed
+            band = symbols[:, begin : begin + step]
+            latent[begin : begin + step] = coder.dequantize(
+                band, package.zero_point, package.tables, header.quality
+            )
+        return header, latent
 
     def _symbols(self, data: bytes) -> tuple[stream.Header, NDArray[np.int16]]:
         header, payload = stream.parse(data)
@@ -161,13 +175,26 @@ class Codec:
         shape = (package.latent_channels, rows, columns)
         return header, coder.decode_symbols(payload, shape, package.tables, header.quality)
 
-    def _decoded(self, latent: NDArray[np.int8]) -> np.ndarray:
-        """The decoder's output [H,W,3], in its own dtype."""
-        rows, columns, _ = latent.shape
-        stride = self.package.stride
-        output = self._decoder.run(latent[np.newaxis])
-        _check_output(output, (1, rows * stride, columns * stride, 3), "decoder")
-        return output[0]
+    def _array(self, header: stream.Header, latent: NDArray[np.int8]) -> NDArray[np.uint8]:
+        """The decoded image: uint8 HxWx3, or HxW for a gray one."""
+        shape = (header.height, header.width)
+        return self._networks.pixels(latent, np.empty(shape if header.mode == "L" else (*shape, 3), np.uint8))
+
+    def _image(self, header: stream.Header, latent: NDArray[np.int8]) -> Image.Image:
+        """The same as a PIL.Image, without ever having a large one twice."""
+        if header.width * header.height <= TILE_PIXELS:
+            return Image.fromarray(self._array(header, latent))
+        image = Image.new(header.mode, (header.width, header.height))
+
+        def put(tile: Tile, stored: np.ndarray) -> None:
+            rows = min(tile.rows.keep_stop, header.height) - tile.rows.keep
+            columns = min(tile.columns.keep_stop, header.width) - tile.columns.keep
+            part = np.empty((rows, columns) if header.mode == "L" else (rows, columns, 3), np.uint8)
+            self._networks.read(stored, part)
+            image.paste(Image.fromarray(part), (tile.columns.keep, tile.rows.keep))
+
+        self._networks.synthesise(latent, put)
+        return image
 
 
 def decode(data: bytes) -> Image.Image:
@@ -215,23 +242,3 @@ def _find(name_or_path: str | os.PathLike[str] | None) -> Path:
         installed = ", ".join(packages) or "none"
         raise UnknownModelError(f"{str(path)!r} is neither an installed package ({installed}) nor a file")
     return path
-
-
-def _check_channels(tensor: Tensor, channels: int, label: str) -> None:
-    if tensor.shape[0] not in (1, -1) or tensor.shape[3] != channels:
-        raise BadPackageError(f"the {label} must be of shape (1, H, W, {channels}), not {tensor.shape}")
-
-
-def _check_latent(tensor: Tensor, package: Package, label: str) -> None:
-    _check_channels(tensor, package.latent_channels, label)
-    if tensor.dtype != np.int8 or not tensor.scale > 0:
-        raise BadPackageError(f"the {label} must be quantized int8, not {tensor.dtype}")
-    if tensor.zero_point != package.zero_point:
-        raise BadPackageError(
-            f"the {label} has zero point {tensor.zero_point}, the manifest {package.zero_point}"
-        )
-
-
-def _check_output(output: np.ndarray, expected: tuple[int, ...], label: str) -> None:
-    if output.shape != expected:
-        raise BadPackageError(f"the {label} gave an output of shape {output.shape} instead of {expected}")

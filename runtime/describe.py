@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from . import stream
 from .errors import CorruptStreamError, EdgepressError
@@ -26,6 +26,24 @@ def describe_file(path: Path) -> dict[str, Any]:
     raise EdgepressError(f"{path}: neither a codec package (.epm) nor a compressed image (.epx)")
 
 
+def describe_input(file: IO[bytes]) -> dict[str, Any]:
+    """As `describe_file`, of standard input.
+
+    Raises:
+        EdgepressError: neither a package nor an image, or damaged.
+    """
+    import tempfile  # nothing else here needs it, and it takes its time to import
+
+    # Both kinds are described by their paths, and standard input can be read only once.
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "input"
+        path.write_bytes(file.read())
+        try:
+            return describe_file(path)
+        except EdgepressError as error:
+            raise type(error)(str(error).replace(str(path), "standard input")) from None
+
+
 def describe_package(path: Path) -> dict[str, Any]:
     """A package's manifest, briefly: kind, file size, name, architecture, model id, stride, latent channels."""
     manifest = read_manifest(path)
@@ -34,10 +52,11 @@ def describe_package(path: Path) -> dict[str, Any]:
 
 
 def describe_stream(path: Path) -> dict[str, Any]:
-    """An .epx file's header and rates; `package` is the installed package that decodes it, or None."""
+    """An .epx file's header, parts and rates; `package` is the installed package that decodes it, or None."""
     try:
         data = stream.read_stream(path)
         header, payload = stream.parse(data)
+        metadata = stream.parse_metadata(data)
     except CorruptStreamError as error:
         raise CorruptStreamError(f"{path}: {error}") from None
     model_id = header.model_id.hex()
@@ -56,6 +75,8 @@ def describe_stream(path: Path) -> dict[str, Any]:
         "model_id": model_id,
         "package": package,
         "payload_bytes": len(payload),
+        "exif_bytes": len(metadata.exif),
+        "icc_profile_bytes": len(metadata.icc_profile),
         "bits_per_pixel": round(len(data) * 8 / pixels, 4),
         "ratio": round(pixels * channels / len(data), 2),
     }

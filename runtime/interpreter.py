@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 import importlib
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from .errors import BadPackageError, EdgepressError
+
+Result = TypeVar("Result")
 
 # Distribution and module, in the order of preference: LiteRT runs int8 networks twice as fast as tflite-runtime.
 _LIBRARIES = (
@@ -29,9 +32,8 @@ _PROBE = bytes.fromhex(
 )
 
 _MAX_IDLE = 8  # interpreters kept for later, per network
-_MAX_IDLE_PIXELS = (
-    1 << 22
-)  # and the sum of their images' pixels: all activations stay allocated, ~100 bytes for each
+_MAX_IDLE_BYTES = 128 << 20  # and the memory that they hold on to, as far as it can be foreseen:
+_BYTES_PER_PIXEL = 40  # activations and the delegate's tables; 16 to 35 were measured
 
 
 @dataclass(frozen=True)
@@ -93,11 +95,21 @@ def _try_library(module: str) -> tuple[Any, str]:
     return interpreter, ""
 
 
+@dataclass(frozen=True)
+class _Idle:
+    """An interpreter between two runs: allocated for an input of `shape`, and about how many bytes it holds."""
+
+    shape: tuple[int, ...]
+    bytes: int
+    interpreter: Any
+
+
 class Network:
     """A TFLite model with one 4-dimensional input and output that runs at any height and width.
 
-    Thread-safe: concurrent calls run at the same time, each on an interpreter of its own. Interpreters are
-    kept for the shapes used last, since making one costs more than running it on a small image.
+    Thread-safe: concurrent calls run at the same time, each on an interpreter of its own. Interpreters are kept for
+    the shapes used last, within bounds of number and of memory, since making one costs about as much as running it
+    on a small image. None is given another shape: it would not let go of the memory of the largest it ever had.
 
     Args:
         model: the TFLite flatbuffer.
@@ -115,32 +127,46 @@ class Network:
         self._threads = threads
         self._label = label
         self._lock = threading.Lock()
-        self._idle: list[
-            tuple[tuple[int, ...], int, Any]
-        ] = []  # shape, pixels, interpreter; the last used comes last
+        self._idle: list[_Idle] = []  # the last used comes last
         fresh = self._construct()
         self.input = self._tensor("input", fresh.get_input_details())
         self.output = self._tensor("output", fresh.get_output_details())
         # Not allocated yet: the first image decides for which shape.
         self._fresh: list[Any] = [fresh]
 
-    def run(self, array: np.ndarray) -> np.ndarray:
-        """The network's output for an input (1,H,W,c) of the input's dtype, as a new array.
+    def run(
+        self,
+        shape: tuple[int, ...],
+        fill: Callable[[np.ndarray], None],
+        read: Callable[[np.ndarray], Result],
+    ) -> Result:
+        """Run the network on an input of `shape` (1,H,W,c).
+
+        Args:
+            shape: of the input.
+            fill: writes the input into the array that it is given, the interpreter's own, of the input's dtype.
+            read: what to make of the output (1,H',W',c'), the interpreter's own array, too. Neither may keep
+                its array or a view of it.
+
+        Returns:
+            What `read` returned.
 
         Raises:
-            BadPackageError: the network cannot work on this shape or dtype.
+            BadPackageError: the network cannot work on this shape.
         """
-        shape = array.shape
         interpreter = self._take(shape)
+        fill(interpreter.tensor(self.input.index)())
         try:
-            interpreter.set_tensor(self.input.index, array)
             interpreter.invoke()
-            result = interpreter.get_tensor(self.output.index)
         except (ValueError, RuntimeError) as error:
             raise BadPackageError(
                 f"the {self._label} failed on an input of {shape}: {_first_line(error)}"
             ) from None
-        self._give_back(shape, max(shape[1] * shape[2], result.shape[1] * result.shape[2]), interpreter)
+        output = interpreter.tensor(self.output.index)()
+        pixels = max(shape[1] * shape[2], output.shape[1] * output.shape[2])
+        result = read(output)
+        del output
+        self._give_back(_Idle(shape, pixels * _BYTES_PER_PIXEL, interpreter))
         return result
 
     def _construct(self) -> Any:
@@ -164,8 +190,8 @@ class Network:
     def _take(self, shape: tuple[int, ...]) -> Any:
         with self._lock:
             for position in range(len(self._idle) - 1, -1, -1):
-                if self._idle[position][0] == shape:
-                    return self._idle.pop(position)[2]
+                if self._idle[position].shape == shape:
+                    return self._idle.pop(position).interpreter
             interpreter = self._fresh.pop() if self._fresh else None
         interpreter = interpreter or self._construct()
         try:
@@ -177,12 +203,12 @@ class Network:
             ) from None
         return interpreter
 
-    def _give_back(self, shape: tuple[int, ...], pixels: int, interpreter: Any) -> None:
+    def _give_back(self, idle: _Idle) -> None:
         with self._lock:
-            self._idle.append((shape, pixels, interpreter))
-            total = sum(entry[1] for entry in self._idle)
-            while len(self._idle) > _MAX_IDLE or total > _MAX_IDLE_PIXELS:
-                total -= self._idle.pop(0)[1]
+            self._idle.append(idle)
+            total = sum(entry.bytes for entry in self._idle)
+            while len(self._idle) > _MAX_IDLE or total > _MAX_IDLE_BYTES:
+                total -= self._idle.pop(0).bytes
 
 
 def _first_line(error: BaseException) -> str:

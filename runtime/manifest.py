@@ -8,7 +8,7 @@ from typing import Any
 
 from .errors import BadPackageError
 
-FORMAT = 1
+FORMAT = 2  # 1, of a development version, had one latent step for all channels
 MEMBERS = ("encoder.tflite", "decoder.tflite", "entropy.bin")
 MAX_STRIDE = 256
 # Latent values per pixel: keeps what a stream can make the decoder allocate in proportion to its pixels.
@@ -31,6 +31,10 @@ def parse_manifest(data: bytes) -> dict[str, Any]:
     if version > FORMAT:
         raise BadPackageError(
             f"the package has format {version}, and this edgepress reads up to {FORMAT}: upgrade edgepress"
+        )
+    if version < FORMAT:
+        raise BadPackageError(
+            f"the package has the old format {version}: make it anew from its model with `edgepress optimize`"
         )
     _text(manifest, "name", r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
     _text(manifest, "architecture")

@@ -18,6 +18,7 @@ from .errors import BadPackageError
 from .files import atomic_write, read_limited
 from .manifest import FORMAT, MEMBERS, dump_manifest, parse_manifest
 from .tables import EntropyTables
+from .tflitecheck import check_model
 
 MAX_BYTES = 64 << 20  # of a package file, and of each member
 MAX_MEMBERS = 64
@@ -27,7 +28,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same time for every member, so that equal 
 
 @dataclass(frozen=True)
 class Package:
-    """A codec package that has passed all checks but those of the networks (see `Codec`).
+    """A codec package that has passed all checks but whether its networks fit together (see `Codec`).
 
     Attributes:
         name: the package's name, e.g. "conv3".
@@ -153,6 +154,8 @@ def _parse(data: bytes, path: Path) -> Package:
         stated, content = manifest["members"][name], contents[name]
         if stated["bytes"] != len(content) or stated["sha256"] != hashlib.sha256(content).hexdigest():
             raise BadPackageError(f"the package is damaged: {name} does not match the manifest")
+    check_model(contents["encoder.tflite"], "encoder")
+    check_model(contents["decoder.tflite"], "decoder")
     model_id = _model_id(contents)
     if model_id.hex() != manifest["model_id"]:
         raise BadPackageError("the package is damaged: its model id does not match its contents")

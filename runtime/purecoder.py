@@ -31,6 +31,7 @@ class Plan:
         self.table_of = tables.table_of[table_set]
         self.radius = tables.bank_radius.astype(np.int32)
         self.radii: list[int] = self.radius.tolist()
+        self.dead: list[int] = tables.bank_dead.tolist()
         self.offset = tables.bank_offset
         self.freq = tables.bank_freq.astype(np.int64)
         ends = np.cumsum(self.freq)
@@ -106,6 +107,54 @@ def encode(plan: Plan, symbols: NDArray[np.int16]) -> bytes:
         else:
             maps.decay()
     return _rans_encode(pairs)
+
+
+def encode_latent(
+    plan: Plan, latent: NDArray[np.int8], zero_point: int, steps: NDArray[np.uint16], round256: int
+) -> bytes:
+    """The stream of a latent int8[H,W,C] without the ones that cost too much (see `coder.encode_latent`)."""
+    symbols = quantize(latent, zero_point, steps, round256)
+    values = np.abs(latent.transpose(2, 0, 1).astype(np.int32) - zero_point) * 4096
+    maps = contexts.Maps(symbols.shape[1:])
+    for channel in plan.order:
+        plane = symbols[channel]
+        if not plane.any():
+            maps.decay()
+            continue
+        if not plan.mean_w[channel].any():
+            _leave_out(plane, channel, plan, maps, values[channel], int(steps[channel]))
+        model_plane(plane, channel, plan, maps)
+    return encode(plan, symbols)
+
+
+def _leave_out(
+    plane: NDArray[np.int16],
+    channel: int,
+    plan: Plan,
+    maps: contexts.Maps,
+    values: NDArray[np.int32],
+    step16: int,
+) -> None:
+    """Set ones of a plane without prediction to zero, in the order of coding, where they cost too much.
+
+    `values` are 4096 * magnitude in int8 steps, 256 * 16 being the units of `dead` and of `step16`.
+    """
+    ctx_w = plan.ctx_w[channel]
+    entries = plan.table_of[channel].tolist()
+    base = maps.base(ctx_w)
+    for y in range(plane.shape[0]):
+        rows = slice(max(y - 1, 0), y + 1)
+        magnitudes = contexts.magnitude(plane[rows].astype(np.int32))
+        magnitudes[-1] = 0
+        known = (contexts.activity(base[rows], magnitudes, ctx_w)[-1] << 4).tolist()
+        row, sizes, magnitude = plane[y].tolist(), values[y].tolist(), 0
+        for x, symbol in enumerate(row):
+            activity = known[x] + 16 * int(ctx_w[0]) * magnitude >> 4
+            entry = entries[contexts.BUCKETS[min(activity, contexts.LAST_ACTIVITY)]]
+            if abs(symbol) == 1 and sizes[x] < (128 + plan.dead[entry]) * step16:
+                row[x] = symbol = 0
+            magnitude = min(abs(symbol), MAX_SYMBOL)
+        plane[y] = row
 
 
 def _plane_pairs(
@@ -256,19 +305,22 @@ def _decode_row(
     return row, magnitudes
 
 
-def quantize(latent: NDArray[np.int8], zero_point: int, step16: int, round256: int) -> NDArray[np.int16]:
-    """Symbols int16[C,H,W] of a latent int8[H,W,C] on a step of step16/16 int8 steps."""
-    values = np.abs(np.arange(-128, 128) - zero_point)
-    table = (values * (16 * 256) + round256 * step16) // (256 * step16)
-    table = np.copysign(table, np.arange(-128, 128) - zero_point).astype(np.int16)
-    return np.ascontiguousarray(table[latent.view(np.uint8) ^ 0x80].transpose(2, 0, 1))
+def quantize(
+    latent: NDArray[np.int8], zero_point: int, steps: NDArray[np.uint16], round256: int
+) -> NDArray[np.int16]:
+    """Symbols int16[C,H,W] of a latent int8[H,W,C] on steps of steps/16 int8 steps, uint16[C]."""
+    values = latent.transpose(2, 0, 1).astype(np.int64) - zero_point
+    step16 = steps.astype(np.int64)[:, None, None]
+    size = (np.abs(values) * (16 * 256) + round256 * step16) // (256 * step16)
+    return np.copysign(size, values).astype(np.int16)
 
 
 def dequantize(
-    symbols: NDArray[np.int16], zero_point: int, step16: int, recon: NDArray[np.int8]
+    symbols: NDArray[np.int16], zero_point: int, steps: NDArray[np.uint16], recon: NDArray[np.int8]
 ) -> NDArray[np.int8]:
     """The latent int8[H,W,C] of symbols int16[C,H,W]; `recon` is int8[C,2] of the table set."""
     size = np.minimum(np.abs(symbols.astype(np.int64)), MAX_SYMBOL)
     shift = np.where(size == 1, recon[:, 0, None, None], recon[:, 1, None, None]).astype(np.int64)
-    value = np.maximum((size * step16 * 128 - shift * step16 + 1024) >> 11, 0) * np.sign(symbols)
+    step16 = steps.astype(np.int64)[:, None, None]
+    value = np.maximum(((size * 128 - shift) * step16 + 1024) >> 11, 0) * np.sign(symbols)
     return np.ascontiguousarray(np.clip(value + zero_point, -128, 127).astype(np.int8).transpose(1, 2, 0))

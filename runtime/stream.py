@@ -1,9 +1,10 @@
 """The .epx container: a small header, the entropy-coded payload, a checksum.
 
-    b"EPX" | version << 4 | mode | model id (3 bytes) | quality | width | height | payload | CRC-32
+    b"EPX" | version << 4 | mode | model id (3 bytes) | quality | width | height | [metadata] | payload | CRC-32
 
-`mode` is 0 for RGB and 1 for gray (L), width and height are LEB128 numbers, and the CRC-32 (little-endian) covers
-everything before it. An image up to 16383 pixels a side has 16 bytes beside its payload.
+`mode` is 0 for RGB and 1 for gray (L), with 8 added when there is metadata: its length (4 bytes, little-endian), then a
+block as in metadata.py. Width and height are LEB128 numbers, and the CRC-32 (little-endian) covers everything before it.
+An image up to 16383 pixels a side has 16 bytes beside its payload and metadata.
 """
 
 from __future__ import annotations
@@ -11,17 +12,25 @@ from __future__ import annotations
 import os
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
 
 from .errors import CorruptStreamError
-from .files import read_limited
+from .metadata import MAX_BYTES as MAX_METADATA
+from .metadata import Metadata
 
 MAGIC = b"EPX"
 VERSION = 1
 MODES = ("RGB", "L")
 MAX_BYTES = 1 << 28  # of a stream; the largest image that is decoded needs less, even when it is noise
+_HAS_METADATA = 8
 _FIXED = 8  # bytes before the width
+_LONGEST = _FIXED + 2 * 5  # bytes before metadata or payload
+_LENGTH = 4  # bytes of the metadata's length
 _CRC = 4
 _MAX_SIDE = (1 << 31) - 1
+_TRUNCATED = "the .epx stream is truncated"
+NO_METADATA = Metadata()
 
 
 @dataclass(frozen=True)
@@ -35,16 +44,19 @@ class Header:
     height: int
 
 
-def pack(header: Header, payload: bytes) -> bytes:
+def pack(header: Header, payload: bytes, metadata: Metadata = NO_METADATA) -> bytes:
     """The bytes of an .epx file."""
+    block = metadata.to_bytes()
+    flag = _HAS_METADATA if block else 0
     body = b"".join(
         (
             MAGIC,
-            bytes((VERSION << 4 | MODES.index(header.mode),)),
+            bytes((VERSION << 4 | flag | MODES.index(header.mode),)),
             header.model_id,
             bytes((header.quality,)),
             _to_varint(header.width),
             _to_varint(header.height),
+            len(block).to_bytes(_LENGTH, "little") + block if block else b"",
             payload,
         )
     )
@@ -58,12 +70,14 @@ def parse(data: bytes | bytearray | memoryview) -> tuple[Header, bytes]:
         CorruptStreamError: not an .epx file, a newer version of the format, truncated, or damaged.
     """
     data = _as_bytes(data)
-    header, start = _parse_header(data)
+    header, flagged, start = _parse_header(data)
     end = len(data) - _CRC
     if end < start:
-        raise CorruptStreamError("the .epx stream is truncated")
+        raise CorruptStreamError(_TRUNCATED)
     if zlib.crc32(memoryview(data)[:end]) != int.from_bytes(data[end:], "little"):
         raise CorruptStreamError("the .epx stream is damaged: its checksum does not match")
+    if flagged:
+        _, start = _parse_metadata(memoryview(data)[:end], start)
     return header, data[start:end]
 
 
@@ -76,6 +90,33 @@ def parse_header(data: bytes | bytearray | memoryview) -> Header:
     return _parse_header(_as_bytes(data))[0]
 
 
+def parse_metadata(data: bytes | bytearray | memoryview) -> Metadata:
+    """The metadata in an .epx file, empty when it has none; the checksum is not looked at.
+
+    Raises:
+        CorruptStreamError: as for `parse`, but for damage behind the metadata.
+    """
+    data = _as_bytes(data)
+    _, flagged, position = _parse_header(data)
+    return _parse_metadata(memoryview(data), position)[0] if flagged else NO_METADATA
+
+
+def read_start(file: IO[bytes]) -> tuple[Header, Metadata]:
+    """Header and metadata from a file at its start, of which little more is read; the checksum is not looked at.
+
+    Raises:
+        CorruptStreamError: as for `parse`, but for damage behind the metadata.
+        OSError: the file cannot be read.
+    """
+    start = file.read(_LONGEST + _LENGTH)
+    header, flagged, position = _parse_header(start)
+    if not flagged:
+        return header, NO_METADATA
+    end = position + _LENGTH + _metadata_length(start, position)
+    start += file.read(max(0, end - len(start)))
+    return header, _parse_metadata(memoryview(start), position)[0]
+
+
 def read_stream(path: str | os.PathLike[str]) -> bytes:
     """The content of a file that should be an .epx stream; it is not parsed yet.
 
@@ -83,8 +124,14 @@ def read_stream(path: str | os.PathLike[str]) -> bytes:
         CorruptStreamError: it is larger than a stream can be.
         OSError: the file cannot be read.
     """
-    data = read_limited(path, MAX_BYTES)
-    if data is None:
+    with Path(path).open("rb") as file:
+        return read_open(file)
+
+
+def read_open(file: IO[bytes]) -> bytes:
+    """The rest of an open file that should be an .epx stream; raises as `read_stream`."""
+    data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
         raise CorruptStreamError(f"larger than {MAX_BYTES >> 20} MB, so it is not an .epx stream")
     return data
 
@@ -95,25 +142,46 @@ def _as_bytes(data: bytes | bytearray | memoryview) -> bytes:
     return bytes(data)  # no copy when it is bytes already
 
 
-def _parse_header(data: bytes) -> tuple[Header, int]:
+def _parse_header(data: bytes) -> tuple[Header, bool, int]:
+    """The header, whether metadata follows it, and where it ends."""
     if data[: len(MAGIC)] != MAGIC:
         raise CorruptStreamError("this is not an .epx stream")
     if len(data) < _FIXED:
-        raise CorruptStreamError("the .epx stream is truncated")
-    version, mode = data[3] >> 4, data[3] & 15
+        raise CorruptStreamError(_TRUNCATED)
+    version, flagged, mode = data[3] >> 4, bool(data[3] & _HAS_METADATA), data[3] & 7
     if version != VERSION:
         raise CorruptStreamError(
             f"the .epx stream has format version {version}, and this edgepress reads {VERSION}: "
             "it is damaged or needs a newer edgepress"
         )
     if mode >= len(MODES):
-        raise CorruptStreamError(f"the .epx stream is damaged: unknown image mode {mode}")
+        raise CorruptStreamError(
+            f"the .epx stream has the unknown image mode {mode}: it is damaged or needs a newer edgepress"
+        )
     quality = data[7]
     if not 1 <= quality <= 100:
         raise CorruptStreamError(f"the .epx stream is damaged: quality {quality}")
     width, position = _from_varint(data, _FIXED)
     height, position = _from_varint(data, position)
-    return Header(MODES[mode], bytes(data[4:7]), quality, width, height), position
+    return Header(MODES[mode], bytes(data[4:7]), quality, width, height), flagged, position
+
+
+def _metadata_length(data: bytes | memoryview, position: int) -> int:
+    length = int.from_bytes(data[position : position + _LENGTH], "little")
+    if len(data) < position + _LENGTH:
+        raise CorruptStreamError(_TRUNCATED)
+    if not 0 < length <= MAX_METADATA:
+        raise CorruptStreamError(f"the .epx stream is damaged: {length} bytes of metadata")
+    return length
+
+
+def _parse_metadata(data: memoryview, position: int) -> tuple[Metadata, int]:
+    """The metadata that starts at `position`, and where it ends."""
+    start = position + _LENGTH
+    end = start + _metadata_length(data, position)
+    if end > len(data):
+        raise CorruptStreamError(_TRUNCATED)
+    return Metadata.from_bytes(bytes(data[start:end])), end
 
 
 def _to_varint(value: int) -> bytes:

@@ -31,7 +31,8 @@ class EntropyTables:
     `BadPackageError` names the first one that is not usable.
 
     Attributes:
-        step16: uint16[100], latent step of each quality in 1/16 of an int8 step, at least 16.
+        step16: uint16[100], latent step of each quality in 1/16 of a unit, at least 1.
+        gain: uint16[C], that unit in 1/256 of an int8 step of each channel, at least 1 (see `steps`).
         round256: uint16[100], rounding offset of the quantizer in 1/256 of a step, 0..255 (128: nearest).
         set_of: uint8[100], the table set (0..K-1) of each quality.
         recon: int8[K,C,2], shift of the reconstruction toward zero in 1/128 of a step, for |s| = 1 and |s| > 1.
@@ -40,10 +41,13 @@ class EntropyTables:
         ctx_w: uint8[K,C,6], weights of the activity features (see `contexts.activity`).
         table_of: uint8[K,C,24], the bank entry that codes each context.
         bank_radius: uint8[M], R of each bank entry: residuals -R..R are coded directly, others escape.
+        bank_dead: uint8[M], how far beyond half a step, in 1/256 of it, a value must lie for the encoder to make it 1 or -1
+            instead of 0 where this entry codes it: the price of its bits. For channels without a prediction.
         bank_freq: uint16[sum(2R+2)], frequencies of -R..R and of the escape of each entry; each entry sums to 2**14.
     """
 
     step16: NDArray[np.uint16]
+    gain: NDArray[np.uint16]
     round256: NDArray[np.uint16]
     set_of: NDArray[np.uint8]
     recon: NDArray[np.int8]
@@ -52,6 +56,7 @@ class EntropyTables:
     ctx_w: NDArray[np.uint8]
     table_of: NDArray[np.uint8]
     bank_radius: NDArray[np.uint8]
+    bank_dead: NDArray[np.uint8]
     bank_freq: NDArray[np.uint16]
 
     def __post_init__(self) -> None:
@@ -76,7 +81,8 @@ class EntropyTables:
         self._check_values()
 
     def _check_values(self) -> None:
-        _require(self.step16.min() >= 16, "step16", "has a step below 16")
+        _require(self.step16.min() >= 1, "step16", "has a step of 0")
+        _require(self.gain.min() >= 1, "gain", "has a gain of 0")
         _require(self.round256.max() <= 255, "round256", "has an offset above 255")
         _require(self.set_of.max() < self.sets, "set_of", "names a table set that does not exist")
         identity = np.arange(self.channels)
@@ -110,6 +116,13 @@ class EntropyTables:
         """int64[M]: where each bank entry starts in `bank_freq`."""
         sizes = 2 * self.bank_radius.astype(np.int64) + 2
         return np.cumsum(sizes) - sizes
+
+    def steps(self, quality: int) -> NDArray[np.uint16]:
+        """uint16[C]: the quantization step of each channel in 1/16 of its int8 step, at least 16.
+
+        Raises: EdgepressError unless quality is an integer from 1 to 100.
+        """
+        return channel_steps(int(self.step16[check_quality(quality) - 1]), self.gain)
 
     def set_for(self, quality: int) -> int:
         """The table set of a quality; raises `EdgepressError` unless quality is an integer from 1 to 100."""
@@ -149,6 +162,18 @@ class EntropyTables:
         return cls(**arrays)
 
 
+def channel_steps(step16: int, gain: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """uint16[C]: a step of step16/16 units in 1/16 of each channel's int8 step, at least 16.
+
+    Channels fill int8 as far as each can, so that one unit is gain / 256 of the int8 steps of a channel. Steps under 8 int8
+    steps are rounded to whole ones: latents are whole, so a step of 1.5 would have cells of one and of two values, and three
+    times the error that its rate should cost.
+    """
+    step = (step16 * gain.astype(np.int64) + 128) >> 8
+    whole = np.maximum((step + 8) >> 4, 1) << 4
+    return np.where(step < 8 * 16, whole, np.minimum(step, 0xFFFF)).astype(np.uint16)
+
+
 def check_quality(quality: int) -> int:
     """Return `quality` as an int; raises `EdgepressError` unless it is an integer from 1 to 100."""
     if (
@@ -163,6 +188,7 @@ def check_quality(quality: int) -> int:
 def _layout(sets: int, channels: int, bank: int, values: int) -> dict[str, tuple[type, tuple[int, ...]]]:
     return {
         "step16": (np.uint16, (QUALITIES,)),
+        "gain": (np.uint16, (channels,)),
         "round256": (np.uint16, (QUALITIES,)),
         "set_of": (np.uint8, (QUALITIES,)),
         "recon": (np.int8, (sets, channels, 2)),
@@ -171,6 +197,7 @@ def _layout(sets: int, channels: int, bank: int, values: int) -> dict[str, tuple
         "ctx_w": (np.uint8, (sets, channels, 6)),
         "table_of": (np.uint8, (sets, channels, CONTEXTS)),
         "bank_radius": (np.uint8, (bank,)),
+        "bank_dead": (np.uint8, (bank,)),
         "bank_freq": (np.uint16, (values,)),
     }
 

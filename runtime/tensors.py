@@ -1,7 +1,8 @@
 """Pixels in and out of tensors: uint8 pixels as whatever the networks' inputs and outputs store.
 
-The real value of a pixel p is p/255. Integer tensors need a mapping of bytes to bytes; the usual ones
-are one or two numpy operations, several times faster than a table look-up.
+The real value of a pixel p is p/255. Integer tensors need a mapping of bytes to bytes; the usual ones are one to three numpy
+operations in place, several times faster than a table look-up. All functions write into an array that is
+there already, an interpreter's own or the final image, so that no pixel is copied twice.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ from .errors import BadPackageError
 from .interpreter import Tensor
 
 Bytes = NDArray[np.uint8]
+Move = Callable[
+    [np.ndarray, np.ndarray], None
+]  # from the first array to the second, of the same shape or broadcast to it
 _ALL = np.arange(256, dtype=np.uint8)
 _TOP_BIT = np.uint8(128)
 _SEVEN = np.uint8(7)
 _PIXEL_DTYPES = (np.dtype(np.uint8), np.dtype(np.int8), np.dtype(np.float32))
 
 
-def pixel_writer(tensor: Tensor, label: str) -> Callable[[Bytes], np.ndarray]:
-    """A function that turns uint8 pixels into the values that an input tensor stores, of the same shape.
+def pixel_writer(tensor: Tensor, label: str) -> Move:
+    """A function (pixels, stored) that writes uint8 pixels as the values that an input tensor stores.
 
     Raises:
         BadPackageError: a dtype other than uint8, int8 and float32, or an integer without a scale.
@@ -30,15 +34,14 @@ def pixel_writer(tensor: Tensor, label: str) -> Callable[[Bytes], np.ndarray]:
     _check(tensor, label)
     dtype = tensor.dtype
     if dtype == np.float32:
-        return lambda pixels: np.multiply(pixels, np.float32(1 / 255), dtype=np.float32)
+        return _write_floats
     limits = np.iinfo(dtype)
     stored = np.rint(_ALL / 255 / tensor.scale) + tensor.zero_point
-    mapping = _byte_map(np.clip(stored, limits.min, limits.max).astype(dtype).view(np.uint8))
-    return lambda pixels: mapping(pixels).view(dtype)
+    return _byte_map(np.clip(stored, limits.min, limits.max).astype(dtype).view(np.uint8))
 
 
-def pixel_reader(tensor: Tensor, label: str) -> Callable[[np.ndarray], Bytes]:
-    """A function that turns the values of an output tensor into uint8 pixels, of the same shape.
+def pixel_reader(tensor: Tensor, label: str) -> Move:
+    """A function (stored, pixels) that writes the values of an output tensor as uint8 pixels.
 
     Raises:
         BadPackageError: a dtype other than uint8, int8 and float32, or an integer without a scale.
@@ -46,12 +49,11 @@ def pixel_reader(tensor: Tensor, label: str) -> Callable[[np.ndarray], Bytes]:
     _check(tensor, label)
     dtype = tensor.dtype
     if dtype == np.float32:
-        return lambda values: np.rint(np.clip(np.nan_to_num(values), 0, 1) * 255).astype(np.uint8)
+        return _read_floats
     stored = _ALL.view(dtype).astype(np.float64)
     # Halves go down, so that the common scale of 1/256 (a sigmoid's) is q - (q >> 7) exactly.
     pixels = np.ceil((stored - tensor.zero_point) * tensor.scale * 255 - 0.5)
-    mapping = _byte_map(np.clip(pixels, 0, 255).astype(np.uint8))
-    return lambda values: mapping(values.view(np.uint8))
+    return _byte_map(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
 def _check(tensor: Tensor, label: str) -> None:
@@ -61,17 +63,53 @@ def _check(tensor: Tensor, label: str) -> None:
         raise BadPackageError(f"the {label} has integer pixels without a scale")
 
 
-def _byte_map(table: Bytes) -> Callable[[Bytes], Bytes]:
-    """The cheapest function on uint8 arrays that maps each byte as `table` (uint8[256]) does."""
-    shortcuts: tuple[Callable[[Bytes], Bytes], ...] = (
-        lambda array: array,
-        lambda array: array ^ _TOP_BIT,  # int8 with zero point -128
-        lambda array: array - (array >> _SEVEN),  # scale 1/256
-        lambda array: (array ^ _TOP_BIT) - ((array ^ _TOP_BIT) >> _SEVEN),  # both
-    )
+def _write_floats(pixels: np.ndarray, stored: np.ndarray) -> None:
+    np.multiply(pixels, np.float32(1 / 255), out=stored)
+
+
+def _read_floats(stored: np.ndarray, pixels: np.ndarray) -> None:
+    values = np.nan_to_num(stored)
+    np.clip(values, 0, 1, out=values)
+    values *= 255
+    np.rint(values, out=values)
+    pixels[...] = values
+
+
+def _byte_map(table: Bytes) -> Move:
+    """The cheapest function that maps each byte (of uint8 or int8 arrays) as `table` (uint8[256]) does."""
+    shortcuts: tuple[Move, ...] = (_keep, _flip, _shrink, _flip_and_shrink)
+    mapped = np.empty_like(_ALL)
     for shortcut in shortcuts:
-        if np.array_equal(shortcut(_ALL), table):
-            return shortcut
+        shortcut(_ALL, mapped)
+        if np.array_equal(mapped, table):
+            return lambda source, target: shortcut(source.view(np.uint8), target.view(np.uint8))
     translation = table.tobytes()
-    # bytes.translate is faster than indexing with uint8.
-    return lambda array: np.frombuffer(array.tobytes().translate(translation), np.uint8).reshape(array.shape)
+
+    def translate(source: np.ndarray, target: np.ndarray) -> None:
+        # bytes.translate is faster than indexing with uint8.
+        found = np.frombuffer(source.tobytes().translate(translation), np.uint8)
+        target.view(np.uint8)[...] = found.reshape(source.shape)
+
+    return translate
+
+
+def _keep(source: Bytes, target: Bytes) -> None:
+    np.copyto(target, source)
+
+
+def _flip(source: Bytes, target: Bytes) -> None:
+    """int8 with zero point -128."""
+    np.bitwise_xor(source, _TOP_BIT, out=target)
+
+
+def _shrink(source: Bytes, target: Bytes) -> None:
+    """Scale 1/256: q - (q >> 7)."""
+    np.right_shift(source, _SEVEN, out=target)
+    np.subtract(source, target, out=target)
+
+
+def _flip_and_shrink(source: Bytes, target: Bytes) -> None:
+    """Both. With q = s ^ 128, the top bits of q and s differ, and q - (q >> 7) = s + 127 + (s >> 7) modulo 256."""
+    np.right_shift(source, _SEVEN, out=target)
+    np.add(target, source, out=target)
+    np.add(target, np.uint8(127), out=target)

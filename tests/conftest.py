@@ -170,6 +170,7 @@ def build_tables(channels: int = CHANNELS, bank: int = 12) -> Any:
     entry = np.minimum(np.arange(CONTEXTS) * bank // CONTEXTS, bank - 1)
     return EntropyTables(
         step16=np.rint(16 * 32 ** ((100 - quality) / 99)).astype(np.uint16),
+        gain=np.full(channels, 256, np.uint16),
         round256=np.full(QUALITIES, 110, np.uint16),
         set_of=(quality > 50).astype(np.uint8),
         recon=np.full((*shape, 2), 8, np.int8),
@@ -178,6 +179,7 @@ def build_tables(channels: int = CHANNELS, bank: int = 12) -> Any:
         ctx_w=np.tile(np.array([2, 1, 1, 1, 1, 0], np.uint8), (*shape, 1)),
         table_of=np.tile(entry.astype(np.uint8), (*shape, 1)),
         bank_radius=np.array(radii, np.uint8),
+        bank_dead=np.zeros(bank, np.uint8),
         bank_freq=np.concatenate(frequencies),
     )
 

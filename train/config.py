@@ -12,6 +12,7 @@ else:
     import tomli as tomllib
 
 
+STRUCTURE_SIDE = 96  # the smallest image with all scales of `losses.structural_loss`
 RECIPES = Path(__file__).parent / "recipes"
 
 
@@ -20,9 +21,10 @@ class TrainConfig:
     """Everything that determines the weights, apart from the images.
 
     model: name in `train.models.MODELS`. loss: "hybrid" (a, b, c, vgg, vgg_blocks) or "rd" (trade, structure,
-    step_min, step_max, whole_steps). init: a `.keras` file to start from. klt: start `photo` as a block
+    step_min, step_max). init: a `.keras` file to start from. klt: start `photo` as a block
     transform codec (`train.klt`). qat: fine-tune under fake quantization.
-    steps, batch, crop, seed; lr: peak Adam rate, warmup: steps to reach it, then cosine to lr / 100. ema: decay of the
+    steps, batch, crop, seed; lr: peak Adam rate (`pace` of it for the transform of `photo`), warmup: steps to reach
+    it, then cosine to lr / 100. ema: decay of the
     averaged weights, which are what is saved. epoch_steps: steps between validation and checkpoints;
     patience: epochs without a better validation score before stopping (0: never).
     """
@@ -41,12 +43,12 @@ class TrainConfig:
     structure: float = 0.0
     step_min: float = 1.0
     step_max: float = 20.0
-    whole_steps: bool = False
     steps: int = 10_000
     batch: int = 16
     crop: int = 128
     seed: int = 1
     lr: float = 1e-3
+    pace: float = 1.0
     warmup: int = 300
     ema: float = 0.999
     epoch_steps: int = 500
@@ -68,6 +70,12 @@ class TrainConfig:
             raise ValueError(f"the rd loss, klt and qat are made for the model photo, not {self.model}")
         if self.lr <= 0:
             raise ValueError(f"lr must be positive, not {self.lr}")
+        if not 0 <= self.structure <= 1:
+            raise ValueError(f"structure must lie between 0 and 1, not {self.structure}")
+        if self.structure and self.crop < STRUCTURE_SIDE:
+            raise ValueError(
+                f"structure needs crops of at least {STRUCTURE_SIDE} pixels, not crop = {self.crop}"
+            )
         if not 0 < self.step_min <= self.step_max:
             raise ValueError(f"0 < step_min <= step_max is needed, not {self.step_min}..{self.step_max}")
 

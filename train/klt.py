@@ -1,9 +1,8 @@
-"""Starts `photo` as a transform codec: its patch convolutions become a hierarchical Karhunen-Loeve transform.
+"""Starts `photo` as a transform codec: its one linear layer becomes a Karhunen-Loeve transform of 16x16 blocks.
 
-A patch convolution with stride = kernel size is a block transform. Setting it to the principal components of what it
-sees on training crops, level by level, and the synthesis to the transposes, gives an orthonormal codec of 16x16 blocks
-before the first step; the residual blocks start at zero (`photo.bottleneck`). From random weights the network spends
-most of a short run on finding these rotations and the right gain (500 steps: 26 dB from random weights).
+The principal components of the blocks of training crops, and their transposes in the synthesis, make an orthonormal block
+codec before the first step; the residual blocks start as the identity. From random weights the network spends most of a short
+run on finding this rotation and the right gain (500 steps: 26 dB from random weights).
 """
 
 from __future__ import annotations
@@ -11,34 +10,24 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from .photo import LATENT_SCALE, STAGES
-
-HEADROOM = 0.9  # of the int8 range, what the largest latent on the crops may take
+from .photo import DIRECT, LATENTS
 
 
 def start_as_klt(model: keras.Model, crops: np.ndarray) -> None:
     """Set the weights of a `photo` model from crops (N, H, W, 3) uint8, H and W multiples of 16; a few hundred will do."""
-    x = crops.astype("float32") / 255
-    for level, (width, _, _) in enumerate(STAGES):
-        patch = 4 if level == 0 else 2
-        channels = x.shape[-1]
-        blocks = _blocks(x, patch)
-        mean, basis = _components(blocks.reshape(-1, blocks.shape[-1]), width)
-        _assign(model, f"analysis{level}_patch", basis.reshape(patch, patch, channels, width), -mean @ basis)
-        _assign(model, f"synthesis{level}_out", basis.T[None, None], mean)
-        x = (blocks - mean) @ basis
-    # Block means exceed int8 at the gain that suits the rest: they are coded more coarsely.
-    limit = HEADROOM * 127 * LATENT_SCALE
-    gain = np.minimum(1, limit / np.abs(x).max(axis=(0, 1, 2)))
-    _assign(model, "latent", np.diag(gain)[None, None], np.zeros_like(gain))
-    _assign(model, "synthesis2_in", np.diag(1 / gain)[None, None], np.zeros_like(gain))
+    rows = crops.astype("float32") / 255
+    for size in (4, 2, 2):  # as the model rearranges them
+        rows = _blocks(rows, size)
+    mean, basis = _components(rows.reshape(-1, rows.shape[-1]), LATENTS)
+    _assign(model, DIRECT[0], basis[None, None], -mean @ basis)
+    _assign(model, DIRECT[1], basis.T[None, None], mean)
 
 
-def _blocks(x: np.ndarray, patch: int) -> np.ndarray:
-    """(N, H, W, C) -> (N, H/p, W/p, p p C), in the order of convolution kernels and of depth_to_space."""
+def _blocks(x: np.ndarray, size: int) -> np.ndarray:
+    """(N, H, W, C) -> (N, H/s, W/s, s s C), in the order of space_to_depth."""
     n, h, w, c = x.shape
-    x = x.reshape(n, h // patch, patch, w // patch, patch, c).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(n, h // patch, w // patch, patch * patch * c)
+    x = x.reshape(n, h // size, size, w // size, size, c).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(n, h // size, w // size, size * size * c)
 
 
 def _components(rows: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:

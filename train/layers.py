@@ -35,3 +35,33 @@ class DepthToSpace(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "block": self.block}
+
+
+@keras.saving.register_keras_serializable("edgepress")
+class SpaceToDepth(keras.layers.Layer):
+    """Moves `block` x `block` pixels to channels: (B, H b, W b, C) -> (B, H, W, C b^2), the inverse of `DepthToSpace`.
+
+    H b and W b must be multiples of `block`. Under the TensorFlow backend it becomes TFLite's SPACE_TO_DEPTH.
+    """
+
+    def __init__(self, block: int = 2, **kwargs):
+        super().__init__(**kwargs)
+        self.block = block
+
+    def call(self, x):
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            return tf.nn.space_to_depth(x, self.block)
+        b = self.block
+        n, h, w, c = ops.shape(x)
+        x = ops.reshape(x, (n, h // b, b, w // b, b, c))
+        return ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (n, h // b, w // b, b * b * c))
+
+    def compute_output_shape(self, input_shape):
+        n, h, w, c = input_shape
+        b = self.block
+        return (n, None if h is None else h // b, None if w is None else w // b, c * b * b)
+
+    def get_config(self):
+        return {**super().get_config(), "block": self.block}

@@ -14,14 +14,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .checkpoint import load_state, read_progress, save_state
-from .config import TrainConfig
+from .config import STRUCTURE_SIDE, TrainConfig
 from .data import ImageFolder, batches, crop_batch
-from .equalize import equalize
 from .klt import start_as_klt
 from .losses import hybrid_parts
-from .models import build
-from .objective import HybridObjective, Objective, RateDistortionObjective
-from .photo import LATENT_SCALE
+from .models import build, split
+from .objective import HybridObjective, Objective, RateDistortionObjective, int8_grain
+from .paced import PacedAdam
+from .photo import DIRECT, LATENT_UNIT
 from .qat import copy_weights, to_qat
 
 
@@ -61,21 +61,18 @@ def make_objective(config: TrainConfig, images: ImageFolder) -> tuple[keras.Mode
         start_as_klt(model, crops_of(images, config, steps))
     if config.init:
         model.set_weights(keras.models.load_model(config.init, compile=False).get_weights())
-    trained = model
-    if config.qat:
-        equalize(model, crops_of(images, config, steps))
-        latent = (-128 * LATENT_SCALE, 127 * LATENT_SCALE)
-        trained = to_qat(model, {"latent": latent, "synthesis0_out": (0.0, 1.0)})
-    if config.loss == "hybrid":
+    crops = crops_of(images, config, steps) if config.loss == "rd" else None
+    trained = to_qat(model, {"synthesis_quarter_add": (0.0, 1.0)}, keep=("latent",)) if config.qat else model
+    if crops is None:
         parts = hybrid_parts(config.a, config.b, config.c, config.vgg or None, config.vgg_blocks)
         return model, HybridObjective(trained, parts, perceptual=config.b > 0)
     return model, RateDistortionObjective(
         trained,
-        latent_scale=LATENT_SCALE,
+        unit=LATENT_UNIT,
+        grain=int8_grain(split(model)[0], crops, LATENT_UNIT),
         step_range=(config.step_min, config.step_max),
         trade=config.trade,
         structure=config.structure,
-        whole_steps=config.whole_steps,
         seed=config.seed,
     )
 
@@ -173,7 +170,11 @@ def train(
     """
     console = console or Console(stderr=True)
     images = ImageFolder(data, min_side=config.crop)
-    held_out = images.hold_out() if validation is None else ImageFolder(validation, min_side=32)
+    held_out = (
+        images.hold_out()
+        if validation is None
+        else ImageFolder(validation, STRUCTURE_SIDE if config.structure else 32)
+    )
     held_out = [_whole(pixels) for pixels in held_out]
     epochs = max(1, math.ceil(config.steps / config.epoch_steps))
     progress: dict[str, Any] = {
@@ -187,7 +188,14 @@ def train(
     model, objective = make_objective(config, images)
     schedule = WarmupCosine(config.lr, config.warmup, epochs * config.epoch_steps)
     objective.compile(
-        keras.optimizers.Adam(schedule, global_clipnorm=1.0, use_ema=True, ema_momentum=config.ema),
+        PacedAdam(
+            schedule,
+            slow=DIRECT,
+            pace=config.pace,
+            global_clipnorm=1.0,
+            use_ema=True,
+            ema_momentum=config.ema,
+        ),
         # XLA's convolutions are slower than oneDNN's on a CPU (1.5x the CPU time a step, measured on `photo`).
         jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
     )

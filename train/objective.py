@@ -10,8 +10,7 @@ from keras import ops
 
 from edgepress.bench.metrics import psnr, ssim
 
-from .losses import mse
-from .losses import ssim as ssim_loss
+from .losses import mse, structural_loss
 from .models import split
 from .rate import ContextRate
 
@@ -72,74 +71,96 @@ class HybridObjective(Objective):
         return {"score": float(score), "psnr": float(p), "ssim": float(s)}
 
 
+HEADROOM = 1.15  # over the largest latent seen, before int8 saturates
+
+
+def int8_grain(encoder: keras.Model, crops: np.ndarray, unit: float) -> np.ndarray:
+    """The int8 step of every latent channel in units, (C,) float32, if each fills int8: what limits its precision.
+
+    crops: (N, H, W, 3) uint8 that show what the encoder will see.
+    """
+    largest = 0.0
+    for start in range(0, len(crops), 16):
+        z = ops.convert_to_numpy(encoder(to_unit(crops[start : start + 16])))
+        largest = np.maximum(largest, np.abs(z).max(axis=(0, 1, 2)))
+    return (HEADROOM * np.maximum(largest, unit) / unit / 127).astype("float32")
+
+
 class RateDistortionObjective(Objective):
     """L = R + lambda D for every quality at once (Balle, Laparra, Simoncelli 2017; one network for many rates).
 
-    A quantization step, in int8 steps of the encoder's output, is drawn log-uniformly for every crop. R is the bits per pixel
-    of the noisy latents under `ContextRate`; D is 255^2 MSE of the image decoded from rounded latents (straight-through,
-    Minnen and Singh 2020), or a mixture of it and 1 - SSIM; lambda = `trade` / step^2, what high-rate theory asks of a uniform
+    A quantization step, in units of the latent, is drawn log-uniformly for every crop. R is the bits per pixel of the noisy
+    latents under `ContextRate`; D is 255^2 MSE of the image decoded from rounded latents (straight-through, Minnen and
+    Singh 2020), or a mixture of it and 1 - MS-SSIM; lambda = `trade` / step^2, what high-rate theory asks of a uniform
     quantizer. Crops are weighted by step, so that every quality moves the same share of its own loss.
 
     Args:
-        autoencoder: with a layer "latent" whose int8 step will be `latent_scale`.
-        whole_steps: draw whole numbers only, as the codec uses them: int8 latents in steps of, say, 1.5 would fall into cells
-            of one and of two values.
-        structure: 0..1, share of 1 - SSIM in D. Its unit is fixed so that both parts weigh about the same at 35 dB.
+        autoencoder: with a layer "latent".
+        unit: of quantization steps, in values of the latent.
+        grain: (C,) float32, `int8_grain`: steps are whole multiples of it, and latents limited to 127 of it, as in the codec.
+        structure: 0..1, share of 1 - MS-SSIM in D. Its unit is fixed so that both parts weigh about the same on photographs.
     """
 
     PROBES = (1.5, 4.0, 10.0)
-    SSIM_UNIT = 500.0
+    STRUCTURE_UNIT = 2000.0
 
     def __init__(
         self,
         autoencoder: keras.Model,
         *,
-        latent_scale: float,
+        unit: float,
+        grain: np.ndarray,
         step_range: tuple[float, float] = (1.0, 20.0),
         trade: float = 0.4,
         structure: float = 0.0,
-        whole_steps: bool = False,
         seed: int = 0,
     ):
-        super().__init__(autoencoder, ("bpp", "mse"))
+        super().__init__(autoencoder, ("bpp", "mse", *(("structural",) if structure else ())))
         self.encoder, self.decoder = split(autoencoder)
         self.rate = ContextRate(autoencoder.get_layer("latent").output.shape[-1])
-        self.latent_scale = latent_scale
+        self.unit, self.grain = unit, grain
         self.log_range = tuple(float(np.log(s)) for s in step_range)
-        self.trade, self.structure, self.whole_steps = trade, structure, whole_steps
+        self.trade, self.structure = trade, structure
         self.random = keras.random.SeedGenerator(seed)
 
     def latents(self, x, training=False):
-        """Latents of x in int8 steps, limited to what int8 holds.
+        """Latents of x in units, limited to what int8 holds.
 
         The gradient ends at the limit: passed on, it asks saturated latents to grow for ever, and training diverges.
         """
-        return ops.clip(self.encoder(x, training=training) / self.latent_scale, -127.0, 127.0)
+        return ops.clip(
+            self.encoder(x, training=training) / self.unit, -127.0 * self.grain, 127.0 * self.grain
+        )
+
+    def steps(self, step):
+        """The steps (..., C) that int8 latents take for one of `step` units (..., 1)."""
+        return self.grain * ops.maximum(1.0, ops.round(step / self.grain))
 
     def call(self, images, training=False):
         x = to_unit(images)
         batch, height, width = x.shape[0], x.shape[1], x.shape[2]
         batch = ops.shape(x)[0] if batch is None else batch
         log_step = keras.random.uniform((batch, 1, 1, 1), *self.log_range, seed=self.random)
-        if self.whole_steps:
-            log_step = ops.log(ops.round(ops.exp(log_step)))
         step = ops.exp(log_step)
-        z = self.latents(x, training=training) / step
+        steps = self.steps(step)
+        z = self.latents(x, training=training) / steps
         noisy = z + keras.random.uniform(ops.shape(z), -0.5, 0.5, seed=self.random)
         rounded = z + ops.stop_gradient(ops.round(z) - z)
         bpp = self.rate(noisy, rounded, log_step) / (height * width)
-        decoded = self.decoder(rounded * step * self.latent_scale, training=training)
+        decoded = self.decoder(rounded * steps * self.unit, training=training)
         error = 255.0**2 * mse(x, decoded)
+        parts = {"bpp": bpp, "mse": error}
         distortion = error
         if self.structure:
-            lost = self.SSIM_UNIT * (1 - ssim_loss(x, decoded))
+            parts["structural"] = structural_loss(x, decoded)
+            lost = self.STRUCTURE_UNIT * parts["structural"]
             distortion = (1 - self.structure) * error + self.structure * lost
         step = ops.reshape(step, (-1,))
-        loss = (bpp + self.trade / step**2 * distortion) * step / 4.0
-        return {"loss": loss, "bpp": bpp, "mse": error}
+        return {"loss": (bpp + self.trade / step**2 * distortion) * step / 4.0, **parts}
 
     def validate(self, images: list[np.ndarray]) -> dict[str, float]:
-        """PSNR, SSIM and estimated bits per pixel at the probe steps; score is the mean log of R + lambda D."""
+        """PSNR, SSIM (or structural loss) and estimated bits per pixel at the probe steps; score: mean log of R + lambda D."""
+        structural = "structural" if self.structure else "ssim"
         out: dict[str, float] = {}
         logs = []
         for probe in self.PROBES:
@@ -147,12 +168,19 @@ class RateDistortionObjective(Objective):
             rows = []
             for image in images:
                 x = to_unit(image[None])
-                z = ops.round(self.latents(x) / probe)
+                steps = self.steps(np.float32(probe))
+                z = ops.round(self.latents(x) / steps)
                 bpp = float(self.rate(z, z, log_step)[0]) / (image.shape[0] * image.shape[1])
-                decoded = to_pixels(self.decoder(z * probe * self.latent_scale))
+                decoded = to_pixels(self.decoder(z * steps * self.unit))
                 error = float(np.mean((image.astype(float) - decoded) ** 2))
-                rows.append((bpp, psnr(image, decoded), ssim(image, decoded)))
+                if self.structure:
+                    likeness = float(structural_loss(x, decoded[None] / np.float32(255))[0])
+                    lost = self.STRUCTURE_UNIT * likeness
+                    error = (1 - self.structure) * error + self.structure * lost
+                else:
+                    likeness = ssim(image, decoded)
+                rows.append((bpp, psnr(image, decoded), likeness))
                 logs.append(np.log(bpp + self.trade / probe**2 * error))
-            for name, value in zip(("bpp", "psnr", "ssim"), np.mean(rows, axis=0), strict=True):
+            for name, value in zip(("bpp", "psnr", structural), np.mean(rows, axis=0), strict=True):
                 out[f"{name}@{probe:g}"] = float(value)
         return {"score": float(np.mean(logs)), **out}

@@ -2,10 +2,12 @@
 
 TFLite's int8 scheme: weights symmetric per output channel, activations asymmetric per tensor. Rounding is
 straight-through; activation ranges are moving averages of batch extremes. `to_qat` clones a functional model of
-Conv2D, Add and DepthToSpace layers; `copy_weights` moves trained weights back into the plain model, which is what is converted.
+Conv2D, Add and layers without arithmetic; `copy_weights` moves trained weights back into the plain model, which is converted.
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 import keras
 from keras import ops
@@ -65,28 +67,33 @@ class QuantizedConv2D(keras.layers.Conv2D):
 class QuantizedAdd(keras.layers.Layer):
     """Add whose result is rounded to 256 levels."""
 
-    def __init__(self, **kwargs):
+    def __init__(self, *, output_range: tuple[float, float] | None = None, **kwargs):
         super().__init__(**kwargs)
-        self.output_range = ActivationRange(name=f"{self.name}_range")
+        self.output_range = ActivationRange(output_range, name=f"{self.name}_range")
 
     def call(self, inputs, training=False):
         return self.output_range(sum(inputs), training=training)
 
 
-def to_qat(model: keras.Model, fixed_ranges: dict[str, tuple[float, float]]) -> keras.Model:
+def to_qat(
+    model: keras.Model, fixed_ranges: dict[str, tuple[float, float]], keep: Collection[str] = ()
+) -> keras.Model:
     """A clone of `model` with the same weights that trains under simulated int8.
 
     Args:
         model: functional, of Conv2D, Add and layers without arithmetic.
-        fixed_ranges: (low, high) of the outputs of named Conv2D layers that the codec fixes: the latent and the image.
+        fixed_ranges: (low, high) of the outputs of named Conv2D and Add layers that the codec fixes, such as the image's.
+        keep: names of layers that stay as they are: the latent, which the objective rounds.
     """
 
     def clone(layer):
         config = layer.get_config()
+        if layer.name in keep:
+            return layer.__class__.from_config(config)
         if type(layer) is keras.layers.Conv2D:
             return QuantizedConv2D(**config, output_range=fixed_ranges.get(layer.name))
         if type(layer) is keras.layers.Add:
-            return QuantizedAdd(**config)
+            return QuantizedAdd(**config, output_range=fixed_ranges.get(layer.name))
         return layer.__class__.from_config(config)
 
     quantized = keras.models.clone_model(model, clone_function=clone)

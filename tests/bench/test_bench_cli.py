@@ -57,7 +57,12 @@ def test_everything_at_once(photos, tmp_path, tiny_package):
     assert len(found["matches"]) == 3 + 1 + 3
     webp = found["matches"][0]
     assert webp["in_reach"] and abs(webp["ssim"] - webp["anchor_ssim"]) < 0.01 and webp["time_ratio"] > 1
-    assert found["timing"] == {"repeats": 2, "images": ["astronaut.png", "coffee.png"], "threads": 1}
+    timing = found["timing"]
+    assert timing.pop("energy")
+    assert timing == {"repeats": 2, "images": ["astronaut.png", "coffee.png"], "threads": 1}
+    assert all(codec["peak_memory_mb"] >= 0 for codec in found["codecs"]) and found["devices"] == {}
+    assert found["codecs"][3]["facts"]["macs_per_pixel"] > 0 and "Cost here" in result.stdout
+    assert not files["json"].with_name("out.json.partial").exists()
 
     rows = list(csv.DictReader(io.StringIO(files["csv"].read_text())))
     assert len(rows) == 2 * (3 + 3 + 1 + 3) and float(rows[0]["psnr"]) > 20

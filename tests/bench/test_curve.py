@@ -1,7 +1,6 @@
 """Curves hold means with their rows; BD-rate, matching and timing rest on them."""
 
 import io
-import time
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from edgepress.bench.curve import Curve, Point, Row, grid_of, measure_curves, me
 from edgepress.bench.loadimages import BenchImage
 from edgepress.bench.match import AnchorSearch, match_curves
 from edgepress.bench.pillowcodecs import Jpeg, Png, Webp
-from edgepress.bench.timing import time_contenders
 from edgepress.bench.workers import Workers
 from edgepress.runtime import EdgepressError
 
@@ -149,37 +147,6 @@ def test_tiny_images_are_not_matched():
     curves = measure_curves([Jpeg(), Webp()], tiny, [50])
     assert curves[0].points[0].ssim is None
     assert match_curves(curves[0], curves[1:], tiny) == []
-
-
-class Sleeper(Jpeg):
-    """Takes 3 ms to encode and 1 ms to decode; the very first call takes 50 ms more."""
-
-    calls = 0
-
-    @property
-    def name(self):
-        return "sleeper"
-
-    def encode(self, rgb, quality):
-        time.sleep(0.003 if Sleeper.calls else 0.053)
-        Sleeper.calls += 1
-        return b"x"
-
-    def decode(self, data):
-        time.sleep(0.001)
-        return np.zeros((1, 1, 3), np.uint8)
-
-
-def test_times_are_medians_of_warm_runs():
-    counts = []
-    found = time_contenders([(Sleeper(), 50), (Jpeg(), 50), (Jpeg(), 50)], IMAGES, 5, counts.append)
-    assert set(found) == {("sleeper", 50), ("jpeg", 50)}
-    assert Sleeper.calls == 2 * (5 + 1) and len(counts) == 2 * 2 * 5
-    timing = found["sleeper", 50]
-    assert 3 <= timing.encode_ms < 15 and 1 <= timing.decode_ms < timing.encode_ms
-    assert timing.round_trip_ms == timing.encode_ms + timing.decode_ms
-    assert timing.encode_mps == pytest.approx(timing.megapixels / timing.encode_ms * 1e3)
-    assert timing.encode_spread_ms >= 0
 
 
 def test_a_curve_knows_its_contender():

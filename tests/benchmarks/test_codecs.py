@@ -1,8 +1,11 @@
 """Encode and decode times of JPEG, WebP and the shipped packages: `make benchmark`.
 
 Groups are operation and size, so that pytest-benchmark's tables set the contenders side by side; what the codec made
-of the image stands in extra_info.
+of the image, and what it ran on, stands in extra_info.
 """
+
+import io
+import platform
 
 import numpy as np
 import pytest
@@ -11,11 +14,16 @@ from PIL import Image
 
 from edgepress.bench.codecs import make_codec
 from edgepress.bench.metrics import bits_per_pixel, psnr
+from edgepress.runtime import Codec
+from edgepress.runtime.coder import BACKEND
+from edgepress.runtime.interpreter import choose_interpreter
 from edgepress.runtime.package import shipped
+from edgepress.runtime.parallel import usable_cores
 
 SIZES = ((128, 128), (768, 512))
 CONTENDERS = ("jpeg", "webp", *shipped())
 QUALITY = 75
+FOLDER = 300  # images of 128x128
 
 
 @pytest.fixture(scope="module", params=SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
@@ -31,6 +39,17 @@ def codec(request):
     return make_codec(request.param)
 
 
+def context():
+    """What the times depend on beside the codec."""
+    library = choose_interpreter()
+    return {
+        "board": platform.machine(),
+        "cores": usable_cores(),
+        "coder": BACKEND,
+        "interpreter": f"{library.name} {library.version}",
+    }
+
+
 @pytest.mark.parametrize("operation", ["encode", "decode"])
 def test_time(benchmark, codec, photo, operation):
     height, width = photo.shape[:2]
@@ -40,6 +59,7 @@ def test_time(benchmark, codec, photo, operation):
     assert decoded.shape == photo.shape and quality > 15
     benchmark.group = f"{operation} {width}x{height}"
     benchmark.extra_info.update(
+        **context(),
         codec=codec.description,
         quality=QUALITY,
         bytes=len(data),
@@ -50,3 +70,46 @@ def test_time(benchmark, codec, photo, operation):
         assert benchmark(codec.encode, photo, QUALITY) == data
     else:
         assert np.array_equal(benchmark(codec.decode, data), decoded)
+
+
+@pytest.fixture(scope="module")
+def folder():
+    """Crops of a photograph, as the images of a folder."""
+    image = skimage.data.astronaut()
+    corners = [(7 * n % 384, 13 * n % 384) for n in range(FOLDER)]
+    return [np.ascontiguousarray(image[y : y + 128, x : x + 128]) for y, x in corners]
+
+
+def jpeg(pixels):
+    """The bytes of a JPEG of about the same quality, as a plain loop makes them."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=50, optimize=True)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("name", ["jpeg", *shipped()])
+@pytest.mark.parametrize("operation", ["encode", "decode"])
+def test_a_folder_of_small_images(benchmark, folder, name, operation):
+    """JPEG in a plain loop, edgepress with two workers; images per second are `FOLDER` over the time."""
+    codec = None if name == "jpeg" else Codec.load(name)
+    streams = (
+        [jpeg(pixels) for pixels in folder] if codec is None else list(codec.encode_many(folder, QUALITY))
+    )
+
+    def encode():
+        return (
+            [jpeg(pixels) for pixels in folder]
+            if codec is None
+            else list(codec.encode_many(folder, QUALITY, 2))
+        )
+
+    def decode():
+        if codec is None:
+            return [np.asarray(Image.open(io.BytesIO(data))) for data in streams]
+        return [np.asarray(image) for image in codec.decode_many(streams, 2)]
+
+    benchmark.group = f"{operation} {FOLDER} images 128x128"
+    benchmark.extra_info.update(**context(), codec=name, images=FOLDER, bytes=sum(map(len, streams)))
+    found = benchmark(encode if operation == "encode" else decode)
+    assert len(found) == FOLDER
+    assert found == streams if operation == "encode" else found[0].shape == folder[0].shape

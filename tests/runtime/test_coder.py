@@ -32,6 +32,7 @@ def random_tables(
     predicted = rng.random((sets, channels, 1)) < 0.7
     return EntropyTables(
         step16=np.sort(rng.integers(16, 16 * 20, 100))[::-1].astype(np.uint16),
+        gain=rng.integers(30, 600, channels).astype(np.uint16),
         round256=rng.integers(60, 129, 100).astype(np.uint16),
         set_of=(np.arange(100) % sets).astype(np.uint8),
         recon=rng.integers(-128, 128, (sets, channels, 2)).astype(np.int8),
@@ -40,6 +41,7 @@ def random_tables(
         ctx_w=rng.integers(0, 256, (sets, channels, 6)).astype(np.uint8),
         table_of=rng.integers(0, bank, (sets, channels, CONTEXTS)).astype(np.uint8),
         bank_radius=radius,
+        bank_dead=rng.integers(0, 256, bank).astype(np.uint8),
         bank_freq=np.concatenate(freqs).astype(np.uint16),
     )
 
@@ -139,6 +141,7 @@ def test_the_format_has_not_changed():
     rng = np.random.RandomState(5)  # whose numbers are frozen across numpy versions
     tables = EntropyTables(
         step16=np.full(100, 16, np.uint16),
+        gain=np.full(3, 256, np.uint16),
         round256=np.full(100, 128, np.uint16),
         set_of=np.zeros(100, np.uint8),
         recon=np.zeros((1, 3, 2), np.int8),
@@ -147,6 +150,7 @@ def test_the_format_has_not_changed():
         ctx_w=np.array([[[50, 20, 30, 8, 3, 10]] * 3], np.uint8),
         table_of=np.array([[[1] * 4 + [0] * 20] * 3], np.uint8),
         bank_radius=np.array([2, 0], np.uint8),
+        bank_dead=np.zeros(2, np.uint8),
         bank_freq=np.array([1000, 3000, 8000, 3000, 1000, 384, 16000, 384], np.uint16),
     )
     symbols = (rng.randint(-3, 4, (3, 10, 12)) * (rng.random_sample((3, 10, 12)) < 0.4)).astype(np.int16)
@@ -221,34 +225,78 @@ def test_buckets_are_half_octaves():
 def test_quantizers_agree(seed, size, zero_point, quality):
     tables = random_tables(seed)
     latent = np.random.default_rng(seed).integers(-128, 128, (*size, 4)).astype(np.int8)
-    step16, round256 = int(tables.step16[quality - 1]), int(tables.round256[quality - 1])
+    steps, round256 = tables.steps(quality), int(tables.round256[quality - 1])
     symbols = coder.quantize(latent, zero_point, tables, quality)
-    assert np.array_equal(symbols, purecoder.quantize(latent, zero_point, step16, round256))
+    assert np.array_equal(symbols, purecoder.quantize(latent, zero_point, steps, round256))
     recon = tables.recon[tables.set_for(quality)]
     again = coder.dequantize(symbols, zero_point, tables, quality)
-    assert np.array_equal(again, purecoder.dequantize(symbols, zero_point, step16, recon))
+    assert np.array_equal(again, purecoder.dequantize(symbols, zero_point, steps, recon))
+
+
+@needs_native
+@quick
+@given(seed=seeds, size=shapes, zero_point=st.sampled_from([-128, -3, 0]), quality=st.integers(1, 100))
+def test_both_coders_leave_out_the_same_ones(seed, size, zero_point, quality):
+    tables = random_tables(seed)
+    rng = np.random.default_rng(seed)
+    latent = np.clip(rng.laplace(zero_point, 4, (*size, 4)), -128, 127).astype(np.int8)
+    plan = purecoder.Plan(tables, tables.set_for(quality))
+    steps, round256 = tables.steps(quality), int(tables.round256[quality - 1])
+    data = coder.encode_latent(latent, zero_point, tables, quality)
+    assert data == purecoder.encode_latent(plan, latent, zero_point, steps, round256)
+    plain = coder.quantize(latent, zero_point, tables, quality)
+    kept = coder.decode_symbols(data, plain.shape, tables, quality)
+    changed = kept != plain
+    assert (kept[changed] == 0).all() and (np.abs(plain[changed]) == 1).all()
+    predicted = tables.mean_w[tables.set_for(quality)].any(axis=1)
+    assert not changed[predicted].any()
+
+
+def test_a_one_is_left_out_up_to_the_price_of_its_bits():
+    tables = random_tables(2, channels=1, sets=1)
+    tables = replace(
+        tables,
+        step16=np.full(100, 160, np.uint16),  # ten int8 steps
+        gain=np.array([256], np.uint16),
+        round256=np.full(100, 128, np.uint16),
+        mean_w=np.zeros((1, 1, 4), np.int8),
+        bank_dead=np.full(tables.bank, 51, np.uint8),  # 0.2 of a step beyond the half
+    )
+    latent = np.array([4, 5, 6, 7, 14, 15, -5, -6, -7, -15], np.int8).reshape(1, -1, 1)
+    data = coder.encode_latent(latent, 0, tables, 50)
+    kept = coder.decode_symbols(data, (1, 1, 10), tables, 50)
+    assert kept.ravel().tolist() == [0, 0, 0, 1, 1, 2, 0, 0, -1, -2]
 
 
 def test_quantizer_rounds_and_reconstructs_as_specified():
     tables = random_tables(2, channels=1, sets=1)
     tables = replace(
         tables,
-        step16=np.full(100, 40, np.uint16),  # 2.5 int8 steps
+        step16=np.full(100, 84, np.uint16),  # 5.25 units,
+        gain=np.array([512], np.uint16),  # which are 10.5 int8 steps
         round256=np.full(100, 64, np.uint16),  # up from three quarters of a step
         recon=np.array([[[64, -32]]], np.int8),  # half a step toward zero; a quarter away from it
     )
-    latent = np.array([0, 1, 2, 4, 5, -1, -2, -4, -5, 100, -128], np.int8).reshape(1, -1, 1)
+    latent = np.array([0, 7, 8, 18, 19, -7, -8, -18, -19, 100, -128], np.int8).reshape(1, -1, 1)
     symbols = coder.quantize(latent, 0, tables, 30)
-    # |v| / 2.5 + 0.25, rounded down
-    assert symbols.ravel().tolist() == [0, 0, 1, 1, 2, 0, -1, -1, -2, 40, -51]
+    # |v| / 10.5 + 0.25, rounded down
+    assert symbols.ravel().tolist() == [0, 0, 1, 1, 2, 0, -1, -1, -2, 9, -12]
     again = coder.dequantize(symbols, 0, tables, 30)
-    # 1 -> 0.5 * 2.5 = 1.25; 2 -> 2.25 * 2.5 = 5.625; 40 -> 100.6; 51 -> 128.1, clipped
-    assert again.ravel().tolist() == [0, 0, 1, 1, 6, 0, -1, -1, -6, 101, -128]
+    # 1 -> 0.5 * 10.5 = 5.25; 2 -> 2.25 * 10.5 = 23.6; 9 -> 97.1; 12 -> 128.6, clipped
+    assert again.ravel().tolist() == [0, 0, 5, 5, 24, 0, -5, -5, -24, 97, -128]
+
+
+def test_small_steps_are_whole_and_never_under_one():
+    """A step of 1.5 would have cells of one and of two values; from 8 on fractions are kept."""
+    gain = np.array([1, 256, 384, 640, 2048, 2176], np.uint16)
+    tables = replace(random_tables(2, channels=6, sets=1), step16=np.full(100, 16, np.uint16), gain=gain)
+    assert (tables.steps(50) / 16).tolist() == [1, 1, 2, 3, 8, 8.5]
 
 
 def test_finest_step_is_lossless_for_any_zero_point():
     tables = random_tables(2, channels=2, sets=1)
     tables = replace(tables, step16=np.full(100, 16, np.uint16), recon=np.zeros((1, 2, 2), np.int8))
+    tables = replace(tables, gain=np.full(2, 256, np.uint16))
     latent = np.arange(-128, 128, dtype=np.int16).astype(np.int8).reshape(16, 8, 2)
     for zero_point in (-128, -3, 0, 127):
         symbols = coder.quantize(latent, zero_point, tables, 100)
@@ -275,7 +323,8 @@ def test_tables_survive_storage():
 @pytest.mark.parametrize(
     ("name", "index", "value"),
     [
-        ("step16", 5, 15),
+        ("step16", 5, 0),
+        ("gain", 0, 0),
         ("round256", 0, 256),
         ("set_of", 99, 2),
         ("order", (0, 0), 9),

@@ -9,6 +9,7 @@ import pytest
 
 from edgepress.runtime import BadPackageError, Codec, UnknownModelError
 from edgepress.runtime import package as package_module
+from edgepress.runtime.manifest import FORMAT
 from edgepress.runtime.package import read_manifest, read_package
 
 
@@ -55,7 +56,9 @@ def test_equal_packages_are_equal_files_and_the_model_id_tells_others_apart(tiny
     other = tiny_writer(tmp_path / "c.epm", tables=tiny_writer.tables(bank=11))
     assert other.model_id != first.model_id
     # The encoder may improve without old files becoming unreadable.
-    assert tiny_writer(tmp_path / "d.epm", encoder=b"another").model_id == first.model_id
+    assert (
+        tiny_writer(tmp_path / "d.epm", encoder=tiny_writer.encoder(pixels="int8")).model_id == first.model_id
+    )
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a b", "x" * 65, 7])
@@ -158,7 +161,12 @@ def test_manifests_that_are_none(tiny_package, tmp_path, manifest):
 
 def test_a_newer_format_asks_for_an_upgrade(altered):
     with pytest.raises(BadPackageError, match="upgrade edgepress"):
-        read_package(altered(lambda manifest: manifest.update(format=2)))
+        read_package(altered(lambda manifest: manifest.update(format=FORMAT + 1)))
+
+
+def test_an_old_format_asks_for_a_new_package(altered):
+    with pytest.raises(BadPackageError, match="edgepress optimize"):
+        read_package(altered(lambda manifest: manifest.update(format=FORMAT - 1)))
 
 
 @pytest.mark.parametrize(
@@ -220,8 +228,8 @@ def unfit(tiny_writer):
     """Packages whose networks do not fit their manifests, and the complaint."""
     encoder, decoder = tiny_writer.encoder, tiny_writer.decoder
     return [
-        ({"encoder": b"not a flatbuffer"}, "refuses the encoder"),
-        ({"decoder": encoder()[:2000]}, "refuses the decoder"),
+        ({"encoder": b"not a flatbuffer"}, "the encoder is no TFLite model"),
+        ({"decoder": encoder()[:2000]}, "the decoder is no TFLite model"),
         ({"decoder": encoder()}, "decoder's input"),
         ({"encoder": decoder()}, "encoder's input"),
         ({"encoder": encoder(zero_point=4)}, "zero point 4"),
@@ -235,8 +243,8 @@ def unfit(tiny_writer):
 @pytest.mark.parametrize("case", range(9))
 def test_networks_that_do_not_fit(tiny_writer, tmp_path, case):
     changes, complaint = unfit(tiny_writer)[case]
-    tiny_writer(tmp_path / "a.epm", **changes)
     with pytest.raises(BadPackageError, match=complaint):
+        tiny_writer(tmp_path / "a.epm", **changes)
         Codec.load(tmp_path / "a.epm")
 
 

@@ -1,12 +1,13 @@
-"""Before its first step `photo` is an orthonormal block transform, whose latents fit into int8."""
+"""Before its first step `photo` is an orthonormal block transform."""
 
 import keras
 import numpy as np
 import skimage.data
 
-from edgepress.train.klt import HEADROOM, start_as_klt
+from edgepress.train.klt import start_as_klt
 from edgepress.train.models import build, split
-from edgepress.train.photo import LATENT_SCALE
+from edgepress.train.objective import HEADROOM, int8_grain
+from edgepress.train.photo import DIRECT, LATENT_UNIT, LATENTS
 
 
 def photo_crops(image: np.ndarray, side: int = 64) -> np.ndarray:
@@ -26,18 +27,19 @@ def test_klt_start_reconstructs_photographs_it_has_not_seen():
     assert psnr > 28
 
 
-def test_latents_use_the_int8_range_without_leaving_it():
+def test_grain_is_the_finest_int8_step_of_each_channel():
     model = build("photo", seed=1)
     crops = photo_crops(skimage.data.coffee())
     start_as_klt(model, crops)
-    steps = np.abs(np.asarray(split(model)[0](crops.astype("float32") / 255))) / LATENT_SCALE
-    assert steps.max() <= 127 * HEADROOM + 0.5
-    assert steps.max() > 100
+    encoder = split(model)[0]
+    steps = np.abs(np.asarray(encoder(crops.astype("float32") / 255))) / LATENT_UNIT
+    widest = steps.max(axis=(0, 1, 2)) / int8_grain(encoder, crops, LATENT_UNIT)
+    assert widest.max() <= 127 / HEADROOM + 0.01
+    np.testing.assert_allclose(widest[:32], 127 / HEADROOM, rtol=1e-3)
 
 
 def test_synthesis_is_the_transpose_of_analysis():
     model = build("photo", seed=1)
     start_as_klt(model, photo_crops(skimage.data.coffee()))
-    analysis = keras.ops.convert_to_numpy(model.get_layer("analysis0_patch").kernel).reshape(48, 48)
-    synthesis = keras.ops.convert_to_numpy(model.get_layer("synthesis0_out").kernel)[0, 0]
-    np.testing.assert_allclose(analysis @ synthesis, np.eye(48), atol=1e-4)
+    analysis, synthesis = (keras.ops.convert_to_numpy(model.get_layer(name).kernel)[0, 0] for name in DIRECT)
+    np.testing.assert_allclose(synthesis @ analysis, np.eye(LATENTS), atol=1e-4)

@@ -25,7 +25,7 @@ def photos(tmp_path_factory):
 @pytest.fixture(scope="module")
 def held_out(tmp_path_factory):
     folder = tmp_path_factory.mktemp("held_out")
-    Image.fromarray(skimage.data.rocket()[100:164, 300:364]).save(folder / "rocket.png")
+    Image.fromarray(skimage.data.rocket()[100:212, 300:412]).save(folder / "rocket.png")
     return folder
 
 
@@ -39,9 +39,10 @@ def small(**changes):
     [
         small(model="conv3"),
         small(model="photo", loss="rd", lr=3e-4),
-        small(model="photo", loss="rd", qat=True),
+        small(model="photo", loss="rd", qat=True, pace=0.1),
+        small(model="photo", loss="rd", klt=True, structure=0.2, crop=96),
     ],
-    ids=["hybrid", "rd", "rd-qat"],
+    ids=["hybrid", "rd", "rd-qat", "rd-structure"],
 )
 def test_a_killed_run_resumes_to_the_very_same_weights(photos, held_out, tmp_path, config):
     whole = train(config, photos, tmp_path / "whole.keras", tmp_path / "a", held_out)
@@ -122,6 +123,11 @@ def test_hold_out_takes_one_image_at_least(photos):
     names = [p.name for p in images.paths]
     held = images.hold_out()
     assert len(held) == 1 and len(images) == len(names) - 1
+
+
+def test_structure_needs_crops_with_all_its_scales():
+    with pytest.raises(ValueError, match="structure needs crops"):
+        load_config(None, model="photo", loss="rd", structure=0.5, crop=64)
 
 
 @pytest.mark.parametrize(

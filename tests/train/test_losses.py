@@ -5,7 +5,15 @@ import pytest
 import skimage.data
 from skimage.metrics import structural_similarity
 
-from edgepress.train.losses import Perceptual, check_weights, hybrid_loss, hybrid_parts, mse, ssim
+from edgepress.train.losses import (
+    Perceptual,
+    check_weights,
+    hybrid_loss,
+    hybrid_parts,
+    mse,
+    ssim,
+    structural_loss,
+)
 
 
 @pytest.fixture(scope="module")
@@ -13,6 +21,24 @@ def pair():
     x = skimage.data.astronaut()[100:196, 120:248].astype("float32") / 255
     y = np.clip(x + np.random.default_rng(0).normal(0, 0.05, x.shape), 0, 1).astype("float32")
     return x, y
+
+
+def test_structural_loss_is_that_of_the_scales(pair):
+    """Contrast and structure by scikit-image's SSIM at each scale: its constants make SSIM = luminance * the rest."""
+    x, y = (t[None] for t in pair)
+    down = lambda t: t.reshape(1, t.shape[1] // 2, 2, t.shape[2] // 2, 2, 3).mean(axis=(2, 4))  # noqa: E731
+    weights = {1: 0.2856, 2: 0.3001, 3: 0.2363 + 0.1333}
+    total = 0.0
+    for scale, weight in weights.items():
+        x, y = down(x), down(y)
+        settings = dict(channel_axis=-1, data_range=1.0, gaussian_weights=True, sigma=1.5, win_size=11)
+        settings |= dict(use_sample_covariance=False, full=True)
+        # K1 so large that the luminance term is 1 leaves contrast and structure
+        k1 = 0.01 if scale == 3 else 1e4
+        full = structural_similarity(x[0], y[0], K1=k1, K2=0.03, **settings)[1]
+        total += weight * (1 - full[5:-5, 5:-5].mean())
+    got = float(structural_loss(*(t[None] for t in pair))[0])
+    assert got == pytest.approx(total / sum(weights.values()), abs=1e-4)
 
 
 @pytest.fixture(scope="module")

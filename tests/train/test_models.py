@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from edgepress.train.layers import DepthToSpace
+from edgepress.train.layers import DepthToSpace, SpaceToDepth
 from edgepress.train.models import CONV_MODELS, build, split
 
 
@@ -49,6 +49,16 @@ def test_photo_stays_within_two_thousand_macs_per_pixel_a_side():
     encoder, decoder = split(build("photo"))
     assert multiply_adds(encoder, 128, 128) / 128**2 <= 2000
     assert multiply_adds(decoder, 8, 8) / 128**2 <= 2000
+
+
+def test_space_to_depth_is_the_inverse_of_depth_to_space():
+    x = np.random.default_rng(0).random((2, 4, 6, 3), np.float32)
+    y = SpaceToDepth(2)(x)
+    assert y.shape == (2, 2, 3, 12) == SpaceToDepth(2).compute_output_shape(x.shape)
+    np.testing.assert_array_equal(
+        y, x.reshape(2, 2, 2, 3, 2, 3).transpose(0, 1, 3, 2, 4, 5).reshape(2, 2, 3, 12)
+    )
+    np.testing.assert_array_equal(DepthToSpace(2)(y), x)
 
 
 def test_depth_to_space_is_tensorflows_in_any_backend():

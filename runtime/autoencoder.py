@@ -1,0 +1,160 @@
+"""The two networks of a package at work on whole images of any size: pixels to latents and latents to pixels."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import BadPackageError
+from .images import to_gray
+from .interpreter import Network, Tensor
+from .package import Package
+from .parts import Source
+from .tensors import pixel_reader, pixel_writer
+from .tiles import Tile, tiles
+
+# Larger images go through the networks in tiles, with the same result: memory stays bounded, as activations take 16 to 35 bytes
+# for each pixel, and those of a tile have more of the processor's caches to themselves.
+TILE_PIXELS = 1 << 20
+
+Take = Callable[[Tile, np.ndarray], None]  # what becomes of a tile's result, which must not be kept
+
+
+class Autoencoder:
+    """The encoder and decoder networks of a package. Thread-safe, as `Network` is.
+
+    Args:
+        package: from `read_package`.
+        threads: threads for each run of a network.
+
+    Raises:
+        BadPackageError: the interpreter refuses a network, or its tensors do not fit the manifest.
+    """
+
+    def __init__(self, package: Package, threads: int) -> None:
+        self._package = package
+        self._encoder = Network(package.encoder, threads, "encoder")
+        self._decoder = Network(package.decoder, threads, "decoder")
+        _check_channels(self._encoder.input, 3, "encoder's input")
+        _check_latent(self._encoder.output, package, "encoder's output")
+        _check_latent(self._decoder.input, package, "decoder's input")
+        _check_channels(self._decoder.output, 3, "decoder's output")
+        # One latent step must mean the same to both networks; 1% allows for rounding in converters.
+        made, taken = self._encoder.output.scale, self._decoder.input.scale
+        if not abs(made - taken) <= 0.01 * made:
+            raise BadPackageError(f"the encoder's latent scale {made:g} is not the decoder's, {taken:g}")
+        self._write_pixels = pixel_writer(self._encoder.input, "encoder's input")
+        self._read_pixels = pixel_reader(self._decoder.output, "decoder's output")
+
+    def latent(self, pixels: Source) -> NDArray[np.int8]:
+        """The encoder's output int8[H',W',C] for an image uint8 HxWx3 or HxW."""
+        package = self._package
+        latent = np.empty((*positions(pixels, package.stride), package.latent_channels), np.int8)
+
+        def take(tile: Tile, made: NDArray[np.int8]) -> None:
+            latent[tile.kept] = made[tile.inner]
+
+        self.analyse(pixels, take)
+        return latent
+
+    def analyse(self, pixels: Source, take: Take) -> None:
+        """Call `take` with every tile of an image, in latent positions, and the encoder's output for it [h,w,C]."""
+        stride = self._package.stride
+        for tile in self._tiles(*positions(pixels, stride), "encoder"):
+            self._analyse_tile(pixels, tile, take)
+
+    def _analyse_tile(self, pixels: Source, tile: Tile, take: Take) -> None:
+        package = self._package
+        there = tile.times(package.stride)
+        part = pixels[there.rows.covered, there.columns.covered]
+        height, width = part.shape[:2]
+
+        def fill(stored: np.ndarray) -> None:
+            canvas = stored[0]
+            self._write_pixels(part if part.ndim == 3 else part[..., np.newaxis], canvas[:height, :width])
+            # Sides become multiples of the stride by repeating the last row and column.
+            if width < canvas.shape[1]:
+                canvas[:height, width:] = canvas[:height, width - 1 : width]
+            if height < canvas.shape[0]:
+                canvas[height:] = canvas[height - 1]
+
+        def read(stored: np.ndarray) -> None:
+            _check_output(stored, (1, tile.rows.size, tile.columns.size, package.latent_channels), "encoder")
+            take(tile, stored[0])
+
+        self._encoder.run((1, there.rows.size, there.columns.size, 3), fill, read)
+
+    def _tiles(self, rows: int, columns: int, label: str) -> Iterator[Tile]:
+        """The tiles of an image of rows x columns latent positions."""
+        limit = TILE_PIXELS // self._package.stride**2
+        return tiles(rows, columns, self._halos[label] if rows * columns > limit else None, limit)
+
+    @functools.cached_property
+    def _halos(self) -> dict[str, int | None]:
+        from .reach import halo  # which small images do without
+
+        package = self._package
+        return {
+            "encoder": halo(package.encoder, package.stride, "encoder"),
+            "decoder": halo(package.decoder, package.stride, "decoder"),
+        }
+
+    def pixels(self, latent: NDArray[np.int8], image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Decode a latent into `image` (uint8 HxWx3 or HxW), which need not have all of the last rows and columns."""
+        self.synthesise(latent, lambda tile, stored: self.read(stored, image[tile.kept]))
+        return image
+
+    def read(self, stored: np.ndarray, part: NDArray[np.uint8]) -> None:
+        """Write the top left of a decoder's output [h,w,3] to a part of an image, HxWx3 or HxW."""
+        stored = stored[: part.shape[0], : part.shape[1]]
+        if part.ndim == 3:
+            self._read_pixels(stored, part)
+            return
+        rgb = np.empty((*part.shape, 3), np.uint8)
+        self._read_pixels(stored, rgb)
+        part[...] = to_gray(rgb)
+
+    def synthesise(self, latent: NDArray[np.int8], put: Take) -> None:
+        """Call `put` with every tile of an image, in pixels, and the decoder's output for what is kept of it [h,w,3]."""
+        for tile in self._tiles(latent.shape[0], latent.shape[1], "decoder"):
+            self._synthesise_tile(latent[tile.rows.covered, tile.columns.covered], tile, put)
+
+    def _synthesise_tile(self, latent: NDArray[np.int8], tile: Tile, put: Take) -> None:
+        there = tile.times(self._package.stride)
+
+        def fill(stored: np.ndarray) -> None:
+            stored[0] = latent
+
+        def read(stored: np.ndarray) -> None:
+            _check_output(stored, (1, there.rows.size, there.columns.size, 3), "decoder")
+            put(there, stored[0][there.inner])
+
+        self._decoder.run((1, *latent.shape), fill, read)
+
+
+def positions(pixels: Source, stride: int) -> tuple[int, int]:
+    """How many latent positions an image has, down and across."""
+    return -(-pixels.shape[0] // stride), -(-pixels.shape[1] // stride)
+
+
+def _check_channels(tensor: Tensor, channels: int, label: str) -> None:
+    if tensor.shape[0] not in (1, -1) or tensor.shape[3] != channels:
+        raise BadPackageError(f"the {label} must be of shape (1, H, W, {channels}), not {tensor.shape}")
+
+
+def _check_latent(tensor: Tensor, package: Package, label: str) -> None:
+    _check_channels(tensor, package.latent_channels, label)
+    if tensor.dtype != np.int8 or not tensor.scale > 0:
+        raise BadPackageError(f"the {label} must be quantized int8, not {tensor.dtype}")
+    if tensor.zero_point != package.zero_point:
+        raise BadPackageError(
+            f"the {label} has zero point {tensor.zero_point}, the manifest {package.zero_point}"
+        )
+
+
+def _check_output(output: np.ndarray, expected: tuple[int, ...], label: str) -> None:
+    if output.shape != expected:
+        raise BadPackageError(f"the {label} gave an output of shape {output.shape} instead of {expected}")

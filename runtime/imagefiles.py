@@ -1,0 +1,107 @@
+"""Image files of the formats that Pillow knows: reading them upright, and writing them."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import IO
+
+from PIL import Image
+
+from .errors import EdgepressError, UnsupportedImageError
+from .images import READ_ERRORS, check_size
+
+
+def read_image(source: Path | IO[bytes], max_pixels: int) -> tuple[Image.Image, list[str]]:
+    """The image in a file, loaded and turned upright as its EXIF orientation says; of several frames the first.
+
+    Returns:
+        The image, whose `info` has EXIF without the orientation, and notes on what was passed over.
+
+    Raises:
+        UnsupportedImageError: Pillow does not know the format, or the file is damaged or beyond `max_pixels`.
+        OSError: the file cannot be read.
+    """
+    notes = []
+    try:
+        with Image.open(source) as image:
+            check_size(*image.size, max_pixels)
+            # Phones save photographs as MPO, with previews or depth maps as further frames that nobody misses.
+            if image.format != "MPO" and getattr(image, "is_animated", False):
+                notes.append("only the first of its images is encoded")
+            image.load()
+            if not _upright(image):
+                notes.append("its EXIF data is damaged and left out")
+            return image, notes
+    except Image.UnidentifiedImageError:
+        raise UnsupportedImageError("not an image that Pillow can read") from None
+    except UnsupportedImageError:
+        raise
+    except READ_ERRORS as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise UnsupportedImageError(f"the image cannot be read: {error}") from None
+
+
+def carried(image: Image.Image) -> dict[str, bytes]:
+    """EXIF and ICC profile of an image, those that it has, as `Codec.encode` and `Image.save` take them."""
+    found = {name: image.info.get(name) for name in ("exif", "icc_profile")}
+    return {name: value for name, value in found.items() if value and isinstance(value, bytes)}
+
+
+def is_srgb(icc_profile: bytes) -> bool:
+    """Whether an ICC profile calls itself sRGB, which is what images without a profile are taken for."""
+    return b"sRGB" in icc_profile or "sRGB".encode("utf-16-be") in icc_profile
+
+
+def image_bytes(image: Image.Image, suffix: str, metadata: dict[str, bytes]) -> bytes:
+    """The image in the format of a suffix; made in memory, so that a failure leaves no file.
+
+    Raises:
+        EdgepressError: the format does not take this image or its metadata.
+    """
+    image.info.pop("icc_profile", None)  # PNG and TIFF would write it unasked
+    buffer = io.BytesIO()
+    try:
+        buffer.name = (
+            "image" + suffix
+        )  # from a name, Pillow finds the format without importing the common ones
+        image.save(buffer, **metadata)
+    except (OSError, ValueError) as error:
+        remedy = "; --no-metadata leaves EXIF and profile out" if metadata else ""
+        raise EdgepressError(f"it cannot be written as {suffix}: {error}{remedy}") from None
+    return buffer.getvalue()
+
+
+def is_readable_image(path: Path) -> bool:
+    """Whether the file's name has the suffix of a format that Pillow reads."""
+    return format_of(path.suffix) in Image.OPEN
+
+
+def is_writable_image(path: Path) -> bool:
+    """Whether the file's name has the suffix of a format that Pillow writes."""
+    return format_of(path.suffix) in Image.SAVE
+
+
+def format_of(suffix: str) -> str | None:
+    """Pillow's name for the format of a suffix (".png"), or None."""
+    suffix = suffix.lower()
+    if suffix == ".png":  # what decoding writes; the other common formats take 10 ms more to import
+        from PIL import PngImagePlugin
+
+        return PngImagePlugin.PngImageFile.format
+    Image.preinit()  # the common formats; all the others take 50 ms to import
+    return Image.EXTENSION.get(suffix) or Image.registered_extensions().get(suffix)
+
+
+def _upright(image: Image.Image) -> bool:
+    """Turn the image as its EXIF orientation says; False, and no EXIF, when that is damaged."""
+    from PIL import ImageOps  # decoding does without
+
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+        return True
+    # Whatever Pillow meets in broken EXIF, the picture is not to be lost for it.
+    except Exception:
+        image.info.pop("exif", None)
+        return False

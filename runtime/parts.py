@@ -1,0 +1,29 @@
+"""Images whose pixels are wanted a part at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+
+class ImageParts:
+    """The pixels of a PIL image of mode RGB or L as an array that is made only where it is looked at.
+
+    Pillow lays pixels out in another way than arrays do, so that a large image as a whole would be there twice.
+    `ndim`, `shape` and slicing by rows and columns are those of the array uint8 HxWx3 or HxW.
+    """
+
+    def __init__(self, image: Image.Image) -> None:
+        self._image = image
+        sides = (image.height, image.width)
+        self.shape: tuple[int, ...] = sides if image.mode == "L" else (*sides, 3)
+        self.ndim = len(self.shape)
+
+    def __getitem__(self, part: tuple[slice, slice]) -> NDArray[np.uint8]:
+        top, bottom, _ = part[0].indices(self.shape[0])
+        left, right, _ = part[1].indices(self.shape[1])
+        return np.asarray(self._image.crop((left, top, right, bottom)))
+
+
+Source = NDArray[np.uint8] | ImageParts

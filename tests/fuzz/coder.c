@@ -1,0 +1,250 @@
+/* libFuzzer's way into the C coder: every function of the module, called through its Python interface.
+ *
+ * The extension is included as it is, so that its static functions are instrumented; Python is embedded, so that the
+ * checks of arguments and the reference counts are tried as well. The first byte of an input chooses what is done:
+ *
+ *   decode, with the tables of a package:   0 | set | height | width | stream
+ *   encode and decode again, likewise:      1 | set | height | width | symbols (int16)
+ *   the same with tables from the input:    2 | channels | bank | seed | height | width | tables | stream
+ *   quantize and dequantize:                3 | channels | zero point | rounding | steps | shifts | latent (int8)
+ *
+ * Properties: nothing is read or written out of bounds (address sanitizer), nothing undefined is done (undefined-
+ * behaviour sanitizer), errors are ValueErrors, and symbols that were decoded are found again after encoding them. */
+
+#include "../../runtime/_coder.c"
+
+#include <stdio.h>
+
+#define MAX_SETS 256
+#define MAX_POSITIONS 24 /* of a plane: keeps one input short, and packages have hundreds of planes */
+
+static struct {
+    PyObject *plan;
+    Py_ssize_t channels;
+} sets[MAX_SETS];
+static int set_count;
+
+/* The rest of the input, taken from its beginning. */
+typedef struct {
+    const uint8_t *next;
+    size_t left;
+} Input;
+
+static uint8_t take(Input *input) {
+    if (!input->left) return 0;
+    input->left--;
+    return *input->next++;
+}
+
+static void fail(const char *what) {
+    fprintf(stderr, "fuzz: %s\n", what);
+    if (PyErr_Occurred()) PyErr_Print();
+    abort();
+}
+
+/* An error must be a ValueError (or out of memory), and is cleared; anything else ends the run. */
+static PyObject *checked(PyObject *result) {
+    if (result) return result;
+    if (!PyErr_ExceptionMatches(PyExc_ValueError) && !PyErr_ExceptionMatches(PyExc_MemoryError))
+        fail("an error that callers do not expect");
+    PyErr_Clear();
+    return NULL;
+}
+
+static PyObject *call(PyCFunction function, PyObject *arguments) {
+    if (!arguments) fail("cannot build arguments");
+    PyObject *result = checked(function(NULL, arguments));
+    Py_DECREF(arguments);
+    return result;
+}
+
+static void bytes_of(PyObject *object, const char **data, Py_ssize_t *size) {
+    if (PyByteArray_Check(object)) {
+        *data = PyByteArray_AsString(object);
+        *size = PyByteArray_Size(object);
+    } else {
+        *data = PyBytes_AsString(object);
+        *size = PyBytes_Size(object);
+    }
+}
+
+static PyObject *code(PyCFunction function, PyObject *plan, const void *data, Py_ssize_t size, Py_ssize_t height,
+                      Py_ssize_t width) {
+    return call(function, Py_BuildValue("Oy#nn", plan, (const char *)data, size, height, width));
+}
+
+/* Encodes symbols and decodes what came out: it must be the same symbols. */
+static void there_and_back(PyObject *plan, const char *symbols, Py_ssize_t size, Py_ssize_t height, Py_ssize_t width) {
+    const char *data, *again;
+    Py_ssize_t length, count;
+    PyObject *stream = code(encode, plan, symbols, size, height, width);
+    if (!stream) fail("symbols in range cannot be encoded");
+    bytes_of(stream, &data, &length);
+    PyObject *decoded = code(decode, plan, data, length, height, width);
+    if (!decoded) fail("what was encoded cannot be decoded");
+    bytes_of(decoded, &again, &count);
+    if (count != size || memcmp(again, symbols, (size_t)size)) fail("decoding gave other symbols than were encoded");
+    Py_DECREF(decoded);
+    Py_DECREF(stream);
+}
+
+static void try_decode(PyObject *plan, Py_ssize_t height, Py_ssize_t width, Input *input) {
+    PyObject *symbols = code(decode, plan, input->next, (Py_ssize_t)input->left, height, width);
+    if (!symbols) return;
+    const char *data;
+    Py_ssize_t size;
+    bytes_of(symbols, &data, &size);
+    for (Py_ssize_t i = 0; i < size / 2; i++)
+        if (abs(((const int16_t *)data)[i]) > MAX_SYMBOL) fail("a decoded symbol is out of range");
+    there_and_back(plan, data, size, height, width);
+    Py_DECREF(symbols);
+}
+
+static void try_encode(PyObject *plan, Py_ssize_t channels, Py_ssize_t height, Py_ssize_t width, Input *input) {
+    const Py_ssize_t values = channels * height * width;
+    int16_t *symbols = calloc((size_t)values, 2);
+    if (!symbols) fail("out of memory");
+    for (Py_ssize_t i = 0; i < values && input->left; i++) {
+        uint8_t low = take(input); /* small ones and zeros are the rule in real planes */
+        int symbol = low < 192 ? low % 8 - 4 : (int)take(input) * 2 - MAX_SYMBOL;
+        symbols[i] = (int16_t)(symbol > MAX_SYMBOL ? MAX_SYMBOL : symbol);
+    }
+    there_and_back(plan, (const char *)symbols, 2 * values, height, width);
+    free(symbols);
+}
+
+/* Tables from the input: arbitrary ones, or (even seeds) with frequencies and indices that are put right. */
+static void try_tables(Input *input) {
+    const int channels = take(input) % 8, bank = take(input) % 8, seed = take(input);
+    const Py_ssize_t height = 1 + take(input) % 8, width = 1 + take(input) % 8;
+    uint16_t order[8] = {0}, freq[8 * 512];
+    int8_t mean_w[4 * 8];
+    uint8_t ctx_w[6 * 8], table_of[CONTEXTS * 8], radius[8];
+    Py_ssize_t values = 0;
+    for (int c = 0; c < channels; c++) order[c] = (uint16_t)(seed % 2 ? take(input) : (c + seed) % channels);
+    for (int i = 0; i < 4 * channels; i++) mean_w[i] = (int8_t)take(input);
+    for (int i = 0; i < 6 * channels; i++) ctx_w[i] = take(input);
+    for (int i = 0; i < CONTEXTS * channels; i++) {
+        table_of[i] = take(input);
+        if (seed % 2 == 0 && bank) table_of[i] %= (uint8_t)bank;
+    }
+    for (int m = 0; m < bank; m++) {
+        radius[m] = take(input);
+        const int count = 2 * radius[m] + 2;
+        int rest = (int)PROB_SCALE - count;
+        for (int i = 0; i < count; i++) {
+            int more = seed % 2 ? (take(input) << 8 | take(input)) : (i + 1 < count ? take(input) * 8 : rest);
+            if (seed % 2 == 0 && more > rest) more = rest;
+            rest -= more;
+            freq[values++] = (uint16_t)(seed % 2 ? more : 1 + more);
+        }
+    }
+    PyObject *plan = call(prepare, Py_BuildValue("y#y#y#y#y#y#", (char *)order, (Py_ssize_t)(2 * channels), (char *)mean_w,
+                                                 (Py_ssize_t)(4 * channels), (char *)ctx_w, (Py_ssize_t)(6 * channels),
+                                                 (char *)table_of, (Py_ssize_t)(CONTEXTS * channels), (char *)radius,
+                                                 (Py_ssize_t)bank, (char *)freq, (Py_ssize_t)(2 * values)));
+    if (seed % 2 == 0 && channels && bank && !plan) fail("good tables are refused");
+    if (!plan) return;
+    Input copy = *input;
+    /* The callers guarantee a permutation; without one a plane may stay as it was allocated. */
+    if (seed % 2 == 0) {
+        try_decode(plan, height, width, &copy);
+        try_encode(plan, channels, height, width, input);
+    } else {
+        Py_XDECREF(code(decode, plan, copy.next, (Py_ssize_t)copy.left, height, width));
+    }
+    Py_DECREF(plan);
+}
+
+static void try_quantizer(Input *input) {
+    const Py_ssize_t channels = 1 + take(input) % 8;
+    const int zero_point = (int8_t)take(input), rounding = take(input);
+    uint16_t steps[8];
+    int8_t recon[16];
+    for (Py_ssize_t c = 0; c < channels; c++) {
+        steps[c] = take(input);
+        steps[c] = (uint16_t)(steps[c] << 8 | take(input));
+    }
+    for (Py_ssize_t i = 0; i < 2 * channels; i++) recon[i] = (int8_t)take(input);
+    const Py_ssize_t steps_size = 2 * channels;
+    PyObject *symbols = call(quantize, Py_BuildValue("y#y#ii", (const char *)input->next, (Py_ssize_t)input->left,
+                                                     (char *)steps, steps_size, zero_point, rounding));
+    if (!symbols) return;
+    const char *data;
+    Py_ssize_t size;
+    bytes_of(symbols, &data, &size);
+    PyObject *latent = call(dequantize, Py_BuildValue("y#y#y#i", data, size, (char *)recon, 2 * channels, (char *)steps,
+                                                      steps_size, zero_point));
+    if (!latent || PyByteArray_Size(latent) != (Py_ssize_t)input->left) fail("the latent does not come back");
+    Py_DECREF(latent);
+    Py_DECREF(symbols);
+    /* Symbols of any size, too: a stream decides on them, not the quantizer. */
+    if (input->left % 2 == 0)
+        Py_XDECREF(call(dequantize, Py_BuildValue("y#y#y#i", (const char *)input->next, (Py_ssize_t)input->left,
+                                                  (char *)recon, 2 * channels, (char *)steps, steps_size, zero_point)));
+}
+
+/* The tables of packages, as tests/fuzz/seeds.py writes them: six arrays a set, each after its length (uint32). */
+static void load_tables(const char *path) {
+    FILE *file = fopen(path, "rb");
+    if (!file) fail("EDGEPRESS_FUZZ_TABLES names no file: run `make fuzz`");
+    uint32_t size[6];
+    char *array[6];
+    while (set_count < MAX_SETS && fread(&size[0], 4, 1, file) == 1) {
+        for (int i = 0; i < 6; i++) {
+            if (i && fread(&size[i], 4, 1, file) != 1) fail("the file of tables is cut short");
+            array[i] = malloc(size[i]);
+            if (!array[i] || fread(array[i], 1, size[i], file) != size[i]) fail("the file of tables is cut short");
+        }
+        PyObject *plan = call(prepare, Py_BuildValue("y#y#y#y#y#y#", array[0], (Py_ssize_t)size[0], array[1],
+                                                     (Py_ssize_t)size[1], array[2], (Py_ssize_t)size[2], array[3],
+                                                     (Py_ssize_t)size[3], array[4], (Py_ssize_t)size[4], array[5],
+                                                     (Py_ssize_t)size[5]));
+        if (!plan) fail("the tables of a package are refused");
+        sets[set_count].plan = plan;
+        sets[set_count++].channels = size[0] / 2;
+        for (int i = 0; i < 6; i++) free(array[i]);
+    }
+    fclose(file);
+    if (!set_count) fail("no tables");
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv) {
+    (void)argc;
+    (void)argv;
+    /* malloc for all objects: Python's own allocator would hide overruns from the sanitizer. */
+    PyPreConfig before;
+    PyPreConfig_InitIsolatedConfig(&before);
+    before.allocator = PYMEM_ALLOCATOR_MALLOC;
+    PyConfig config;
+    PyStatus status = Py_PreInitialize(&before);
+    PyConfig_InitIsolatedConfig(&config);
+    config.site_import = 0;
+    if (!PyStatus_Exception(status)) status = Py_InitializeFromConfig(&config);
+    PyConfig_Clear(&config);
+    if (PyStatus_Exception(status)) Py_ExitStatusException(status);
+    const char *path = getenv("EDGEPRESS_FUZZ_TABLES");
+    if (!path) fail("EDGEPRESS_FUZZ_TABLES is not set: run `make fuzz`");
+    load_tables(path);
+    return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    Input input = {data, size};
+    const int what = take(&input) % 4;
+    if (what == 2) {
+        try_tables(&input);
+    } else if (what == 3) {
+        try_quantizer(&input);
+    } else {
+        const int set = take(&input) % set_count;
+        Py_ssize_t height = 1 + take(&input), width = 1 + take(&input);
+        if (height > MAX_POSITIONS) height = MAX_POSITIONS;
+        if (height * width > MAX_POSITIONS) width = MAX_POSITIONS / height;
+        if (what == 0)
+            try_decode(sets[set].plan, height, width, &input);
+        else
+            try_encode(sets[set].plan, sets[set].channels, height, width, &input);
+    }
+    return 0;
+}

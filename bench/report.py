@@ -8,6 +8,7 @@ import json
 import math
 from typing import Any
 
+from .bdrate import bd_psnr
 from .curve import Curve, Point, Row
 from .energy import EnergyMeter
 from .environment import environment
@@ -65,6 +66,13 @@ def to_dict(result: Result) -> dict[str, Any]:
             "images": result.timed_images,
             "threads": 1,
             "energy": EnergyMeter().reason or "millijoules of all processor packages, idle power included",
+        },
+        "bd_psnr": {
+            c.codec.name: {
+                m: vars(bd_psnr(result.anchor.points, c.points, m)) for m in result.bd[c.codec.name]
+            }
+            for c in result.curves
+            if c.codec.name in result.bd
         },
         "missing": [{"spec": m.spec, "reason": m.reason} for m in result.missing],
         "devices": result.devices,

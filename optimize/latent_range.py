@@ -20,10 +20,9 @@ from .graph import rebuild, run
 from .split import Halves
 
 HEADROOM = 1.1  # over the largest latent on the images, before int8 saturates
-_MAKERS = ("Conv2D", "DepthwiseConv2D", "Dense")
+_WEIGHTED = ("Conv2D", "DepthwiseConv2D", "Dense")
 _HOMOGENEOUS = ("linear", "relu", "leaky_relu")  # f(a x) = a f(x) for a > 0
-_PASSED_BACK = ("Add", "Subtract", "ReLU", "LeakyReLU", "Dropout")
-_PASSED_ON = ("ZeroPadding2D", "Dropout")
+_TIES = ("Add", "Subtract", "ReLU", "LeakyReLU", "Dropout", "ZeroPadding2D")  # pass a factor of a channel on
 
 
 @dataclass(frozen=True)
@@ -75,54 +74,61 @@ def fill_int8(halves: Halves, images: Sequence[np.ndarray], unit: float = 0.0) -
 def _folded(halves: Halves, scale: NDArray[np.float32]) -> Halves | None:
     """Copies of the halves whose latent is divided by `scale`; None when a layer stands in the way."""
     encoder, decoder = rebuild(halves.encoder), rebuild(halves.decoder)
-    makers, readers = _makers(encoder.output), _readers(decoder)
-    if makers is None or readers is None:
-        return None
-    for layer in makers:
-        depthwise = type(layer).__name__ == "DepthwiseConv2D"
-        factor = scale.reshape(layer.kernel.shape[2:]) if depthwise else scale
-        layer.kernel.assign(np.asarray(layer.kernel) / factor)
-        if layer.use_bias:
-            layer.bias.assign(np.asarray(layer.bias) / scale)
-    for layer in readers:
-        layer.kernel.assign(np.asarray(layer.kernel) * scale[:, None])
+    groups = [_group(encoder, encoder.output), _group(decoder, decoder.input)]
+    for group in groups:
+        if group is None:
+            return None
+        for layer in group.makers:
+            depthwise = type(layer).__name__ == "DepthwiseConv2D"
+            factor = scale.reshape(layer.kernel.shape[2:]) if depthwise else scale
+            layer.kernel.assign(np.asarray(layer.kernel) / factor)
+            if layer.use_bias:
+                layer.bias.assign(np.asarray(layer.bias) / scale)
+        for layer in group.readers:
+            layer.kernel.assign(np.asarray(layer.kernel) * scale[:, None])
     return replace(halves, encoder=encoder, decoder=decoder)
 
 
-def _makers(tensor: Any) -> list[Any] | None:
-    """The layers whose weights set the scale of a tensor's channels; None when something else does, too."""
-    layer = tensor._keras_history.operation
-    kind = type(layer).__name__
-    if len(layer._inbound_nodes) != 1:
-        return None
-    if kind in _MAKERS and getattr(layer, "groups", 1) == 1:
-        return [layer] if layer.activation.__name__ in _HOMOGENEOUS else None
-    if kind in _PASSED_BACK:
-        found: list[Any] = []
-        for source in keras.tree.flatten(layer.input):
-            makers = _makers(source)
-            if makers is None or any(m is f for m in makers for f in found):
-                return None
-            found += makers
-        return found
-    return None
+@dataclass
+class _Group:
+    """Tensors that must share a scale per channel, since additions tie them, and the layers that make and read them."""
+
+    makers: list[Any]
+    readers: list[Any]
 
 
-def _readers(decoder: Any) -> list[Any] | None:
-    """The layers that read the latent first, through what keeps zeros zero; None when one cannot take a factor."""
-    waiting, found = [decoder.input], []
+def _group(half: Any, latent: Any) -> _Group | None:
+    """The group of the latent, the output or the input of `half`; None when a layer cannot take a factor."""
+    group = _Group([], [])
+    seen: set[int] = set()
+    waiting = [latent]
     while waiting:
         tensor = waiting.pop()
-        for layer in decoder.layers:
-            if not any(source is tensor for node in layer._inbound_nodes for source in node.input_tensors):
+        if id(tensor) in seen:
+            continue
+        seen.add(id(tensor))
+        source = tensor._keras_history.operation
+        if len(getattr(source, "_inbound_nodes", ())) > 1:
+            return None
+        if type(source).__name__ in _TIES:
+            waiting += keras.tree.flatten(source.input)
+        elif _takes_factor(source) and source.activation.__name__ in _HOMOGENEOUS:
+            group.makers.append(source)
+        elif tensor is not half.input or tensor is not latent:
+            return None  # the image, or something else that has a scale of its own
+        for reader in half.layers:
+            if not any(t is tensor for node in reader._inbound_nodes for t in node.input_tensors):
                 continue
-            kind = type(layer).__name__
-            if len(layer._inbound_nodes) != 1:
-                return None
-            if kind in _PASSED_ON:
-                waiting.append(layer.output)
-            elif kind in ("Conv2D", "DepthwiseConv2D") and getattr(layer, "groups", 1) == 1:
-                found.append(layer)
+            if type(reader).__name__ in _TIES:
+                waiting.append(reader.output)
+            elif (
+                _takes_factor(reader) and type(reader).__name__ != "Dense" and len(reader._inbound_nodes) == 1
+            ):
+                group.readers.append(reader)
             else:
                 return None
-    return found
+    return group
+
+
+def _takes_factor(layer: Any) -> bool:
+    return type(layer).__name__ in _WEIGHTED and getattr(layer, "groups", 1) == 1

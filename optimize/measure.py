@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepress.bench.macs import macs_per_pixel
 from edgepress.bench.metrics import mean_psnr, measure
 from edgepress.runtime import coder
 from edgepress.runtime.codec import Codec
@@ -18,7 +19,7 @@ from edgepress.runtime.tables import EntropyTables
 
 from .fit_tables import code_length
 from .graph import run
-from .tflite import TFLite, multiply_adds, parameters, undelegated
+from .tflite import parameters, undelegated
 
 FINEST = (
     100  # the quality at which stages are compared: one step of the symbols is one int8 step of the latent
@@ -80,14 +81,13 @@ class Scores:
 
 def weigh(encoder: bytes, decoder: bytes) -> Networks:
     """Bytes, parameters, multiply-adds and undelegated operations of two TFLite models with a static shape."""
-    image = TFLite(encoder).input["shape"]
     counts = [parameters(model) for model in (encoder, decoder)]
     return Networks(
         raw_bytes=len(encoder) + len(decoder),
         gzip_bytes=sum(len(gzip.compress(model, 9, mtime=0)) for model in (encoder, decoder)),
         parameters=sum(total for total, _ in counts),
         nonzero=sum(nonzero for _, nonzero in counts),
-        macs_per_pixel=sum(multiply_adds(m) for m in (encoder, decoder)) / float(image[1] * image[2]),
+        macs_per_pixel=sum(map(macs_per_pixel, (encoder, decoder))),
         undelegated=sum(sum(undelegated(m).values()) for m in (encoder, decoder)),
     )
 

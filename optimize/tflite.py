@@ -86,23 +86,6 @@ def undelegated(content: bytes) -> Counter[str]:
     return left
 
 
-def multiply_adds(content: bytes) -> int:
-    """Multiply-adds of the convolutions and matrix products at the model's own (static) shape."""
-    model = TFLite(content, delegates=False)
-    model.allocate()
-    tensors = model.tensors()
-    total = 0
-    for op in model.operations():
-        if op["op_name"] not in WEIGHTED:
-            continue
-        transposed = op["op_name"] == "TRANSPOSE_CONV"
-        kernel = [int(n) for n in tensors[op["inputs"][1]]["shape"]]
-        positions = tensors[op["inputs"][2] if transposed else op["outputs"][0]]["shape"]
-        places = int(np.prod(positions[:-1]))
-        total += places * int(np.prod(kernel[1:] if op["op_name"] == "DEPTHWISE_CONV_2D" else kernel))
-    return total
-
-
 def parameters(content: bytes) -> tuple[int, int]:
     """(parameters, those that are not zero): weights and biases of all operations."""
     model = TFLite(content, delegates=False)

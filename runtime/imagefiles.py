@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 from typing import IO
 
 from PIL import Image
@@ -54,7 +55,7 @@ def is_srgb(icc_profile: bytes) -> bool:
     return b"sRGB" in icc_profile or "sRGB".encode("utf-16-be") in icc_profile
 
 
-def image_bytes(image: Image.Image, suffix: str, metadata: dict[str, bytes]) -> bytes:
+def image_bytes(image: Image.Image, suffix: str, metadata: dict[str, Any]) -> bytes:
     """The image in the format of a suffix; made in memory, so that a failure leaves no file.
 
     Raises:

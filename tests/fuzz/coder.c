@@ -6,6 +6,7 @@
  *   decode, with the tables of a package:   0 | set | height | width | stream
  *   encode and decode again, likewise:      1 | set | height | width | symbols (int16)
  *   the same with tables from the input:    2 | channels | bank | seed | height | width | tables | stream
+ *   encode a latent:                        4 | set | height | width | zero point | rounding | steps | latent (int8)
  *   quantize and dequantize:                3 | channels | zero point | rounding | steps | shifts | latent (int8)
  *
  * Properties: nothing is read or written out of bounds (address sanitizer), nothing undefined is done (undefined-
@@ -113,13 +114,36 @@ static void try_encode(PyObject *plan, Py_ssize_t channels, Py_ssize_t height, P
     free(symbols);
 }
 
+/* Encodes a latent, of which ones may be left out; a stream must come out that decodes. */
+static void try_latent(PyObject *plan, Py_ssize_t channels, Py_ssize_t height, Py_ssize_t width, Input *input) {
+    const Py_ssize_t values = channels * height * width;
+    const int zero_point = (int8_t)take(input), rounding = take(input);
+    uint16_t *steps = malloc(2 * (size_t)channels);
+    int8_t *latent = calloc((size_t)values, 1);
+    if (!steps || !latent) fail("out of memory");
+    for (Py_ssize_t c = 0; c < channels; c++) steps[c] = (uint16_t)(16 + 16 * take(input));
+    for (Py_ssize_t i = 0; i < values && input->left; i++) latent[i] = (int8_t)take(input);
+    PyObject *stream = call(encode_latent, Py_BuildValue("Oy#y#iinn", plan, (char *)latent, values, (char *)steps,
+                                                         2 * channels, zero_point, rounding, height, width));
+    if (!stream) fail("a latent cannot be encoded");
+    const char *data;
+    Py_ssize_t length;
+    bytes_of(stream, &data, &length);
+    PyObject *decoded = code(decode, plan, data, length, height, width);
+    if (!decoded) fail("an encoded latent cannot be decoded");
+    Py_DECREF(decoded);
+    Py_DECREF(stream);
+    free(latent);
+    free(steps);
+}
+
 /* Tables from the input: arbitrary ones, or (even seeds) with frequencies and indices that are put right. */
 static void try_tables(Input *input) {
     const int channels = take(input) % 8, bank = take(input) % 8, seed = take(input);
     const Py_ssize_t height = 1 + take(input) % 8, width = 1 + take(input) % 8;
     uint16_t order[8] = {0}, freq[8 * 512];
     int8_t mean_w[4 * 8];
-    uint8_t ctx_w[6 * 8], table_of[CONTEXTS * 8], radius[8];
+    uint8_t ctx_w[6 * 8], table_of[CONTEXTS * 8], radius[8], dead[8];
     Py_ssize_t values = 0;
     for (int c = 0; c < channels; c++) order[c] = (uint16_t)(seed % 2 ? take(input) : (c + seed) % channels);
     for (int i = 0; i < 4 * channels; i++) mean_w[i] = (int8_t)take(input);
@@ -130,6 +154,7 @@ static void try_tables(Input *input) {
     }
     for (int m = 0; m < bank; m++) {
         radius[m] = take(input);
+        dead[m] = (uint8_t)(37 * radius[m] + seed);
         const int count = 2 * radius[m] + 2;
         int rest = (int)PROB_SCALE - count;
         for (int i = 0; i < count; i++) {
@@ -139,16 +164,19 @@ static void try_tables(Input *input) {
             freq[values++] = (uint16_t)(seed % 2 ? more : 1 + more);
         }
     }
-    PyObject *plan = call(prepare, Py_BuildValue("y#y#y#y#y#y#", (char *)order, (Py_ssize_t)(2 * channels), (char *)mean_w,
+    PyObject *plan = call(prepare, Py_BuildValue("y#y#y#y#y#y#y#", (char *)order, (Py_ssize_t)(2 * channels), (char *)mean_w,
                                                  (Py_ssize_t)(4 * channels), (char *)ctx_w, (Py_ssize_t)(6 * channels),
                                                  (char *)table_of, (Py_ssize_t)(CONTEXTS * channels), (char *)radius,
-                                                 (Py_ssize_t)bank, (char *)freq, (Py_ssize_t)(2 * values)));
+                                                 (Py_ssize_t)bank, (char *)dead, (Py_ssize_t)bank, (char *)freq,
+                                                 (Py_ssize_t)(2 * values)));
     if (seed % 2 == 0 && channels && bank && !plan) fail("good tables are refused");
     if (!plan) return;
     Input copy = *input;
     /* The callers guarantee a permutation; without one a plane may stay as it was allocated. */
     if (seed % 2 == 0) {
         try_decode(plan, height, width, &copy);
+        copy = *input;
+        try_latent(plan, channels, height, width, &copy);
         try_encode(plan, channels, height, width, input);
     } else {
         Py_XDECREF(code(decode, plan, copy.next, (Py_ssize_t)copy.left, height, width));
@@ -184,26 +212,26 @@ static void try_quantizer(Input *input) {
                                                   (char *)recon, 2 * channels, (char *)steps, steps_size, zero_point)));
 }
 
-/* The tables of packages, as tests/fuzz/seeds.py writes them: six arrays a set, each after its length (uint32). */
+/* The tables of packages, as tests/fuzz/seeds.py writes them: seven arrays a set, each after its length (uint32). */
 static void load_tables(const char *path) {
     FILE *file = fopen(path, "rb");
     if (!file) fail("EDGEPRESS_FUZZ_TABLES names no file: run `make fuzz`");
-    uint32_t size[6];
-    char *array[6];
+    uint32_t size[7];
+    char *array[7];
     while (set_count < MAX_SETS && fread(&size[0], 4, 1, file) == 1) {
-        for (int i = 0; i < 6; i++) {
+        for (int i = 0; i < 7; i++) {
             if (i && fread(&size[i], 4, 1, file) != 1) fail("the file of tables is cut short");
             array[i] = malloc(size[i]);
             if (!array[i] || fread(array[i], 1, size[i], file) != size[i]) fail("the file of tables is cut short");
         }
-        PyObject *plan = call(prepare, Py_BuildValue("y#y#y#y#y#y#", array[0], (Py_ssize_t)size[0], array[1],
+        PyObject *plan = call(prepare, Py_BuildValue("y#y#y#y#y#y#y#", array[0], (Py_ssize_t)size[0], array[1],
                                                      (Py_ssize_t)size[1], array[2], (Py_ssize_t)size[2], array[3],
                                                      (Py_ssize_t)size[3], array[4], (Py_ssize_t)size[4], array[5],
-                                                     (Py_ssize_t)size[5]));
+                                                     (Py_ssize_t)size[5], array[6], (Py_ssize_t)size[6]));
         if (!plan) fail("the tables of a package are refused");
         sets[set_count].plan = plan;
         sets[set_count++].channels = size[0] / 2;
-        for (int i = 0; i < 6; i++) free(array[i]);
+        for (int i = 0; i < 7; i++) free(array[i]);
     }
     fclose(file);
     if (!set_count) fail("no tables");
@@ -231,7 +259,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     Input input = {data, size};
-    const int what = take(&input) % 4;
+    const int what = take(&input) % 5;
     if (what == 2) {
         try_tables(&input);
     } else if (what == 3) {
@@ -241,7 +269,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         Py_ssize_t height = 1 + take(&input), width = 1 + take(&input);
         if (height > MAX_POSITIONS) height = MAX_POSITIONS;
         if (height * width > MAX_POSITIONS) width = MAX_POSITIONS / height;
-        if (what == 0)
+        if (what == 4)
+            try_latent(sets[set].plan, sets[set].channels, height, width, &input);
+        else if (what == 0)
             try_decode(sets[set].plan, height, width, &input);
         else
             try_encode(sets[set].plan, sets[set].channels, height, width, &input);

@@ -18,7 +18,7 @@ def table_arrays(tables: EntropyTables, table_set: int) -> list[bytes]:
     """The arguments of the C coder's `prepare` for one table set."""
     per_set = (tables.order, tables.mean_w, tables.ctx_w, tables.table_of)
     arrays = [array[table_set].tobytes() for array in per_set]
-    return [*arrays, tables.bank_radius.tobytes(), tables.bank_freq.tobytes()]
+    return [*arrays, tables.bank_radius.tobytes(), tables.bank_dead.tobytes(), tables.bank_freq.tobytes()]
 
 
 def symbols_like(tables: EntropyTables, shape: tuple[int, int], random: np.random.Generator) -> np.ndarray:

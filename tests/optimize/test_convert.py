@@ -8,12 +8,13 @@ import keras
 import numpy as np
 import pytest
 
+from edgepress.bench.macs import macs_per_pixel
 from edgepress.optimize import _convert_worker as worker
 from edgepress.optimize.convert import calibration_crops, check_pair, convert_pair
 from edgepress.optimize.errors import ConversionError
 from edgepress.optimize.graph import run
 from edgepress.optimize.split import split
-from edgepress.optimize.tflite import TFLite, multiply_adds, operations, parameters, undelegated
+from edgepress.optimize.tflite import TFLite, operations, parameters, undelegated
 
 
 def as_int8(image: np.ndarray) -> np.ndarray:
@@ -96,8 +97,8 @@ def test_any_size_gives_what_a_conversion_for_any_size_gives(conv3_rewritten, ph
 def test_multiply_adds_and_parameters_are_counted(pairs):
     pair = pairs["transposed"]
     # 9/4 (3*32 + 32*48/4 + 48*32/16) MAC/pixel each way; kernels and biases as in Keras
-    assert multiply_adds(pair.encoder) / 128**2 == 9 / 4 * (3 * 32 + 32 * 48 / 4 + 48 * 32 / 16)
-    assert multiply_adds(pair.decoder) == multiply_adds(pair.encoder)
+    assert macs_per_pixel(pair.encoder) == 9 / 4 * (3 * 32 + 32 * 48 / 4 + 48 * 32 / 16)
+    assert macs_per_pixel(pair.decoder) == macs_per_pixel(pair.encoder)
     assert parameters(pair.encoder)[0] == 9 * (3 * 32 + 32 * 48 + 48 * 32) + 32 + 48 + 32
     assert parameters(pairs["float"].encoder)[0] == parameters(pair.encoder)[0]
 
@@ -130,3 +131,22 @@ def test_failures_are_errors_of_ours(mixed, photographs, pairs):
     mismatched = type(pairs["mixed"])(pairs["mixed"].encoder, pairs["mixed"].decoder, 0.5, 0)
     with pytest.raises(ConversionError, match="disagree"):
         check_pair(mismatched, 8)
+
+
+def test_the_branch_of_a_residual_block_has_a_range_of_its_own(photographs):
+    """TensorFlow's calibration gives it the trunk's, since the addition overwrites it (see `_with_own_ranges`)."""
+    image = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(16, 4, 4)(image)
+    small = keras.initializers.RandomNormal(stddev=1e-3, seed=1)
+    branch = keras.layers.Conv2D(16, 3, padding="same", activation="relu")(x)
+    branch = keras.layers.Conv2D(16, 1, kernel_initializer=small)(branch)
+    encoder = keras.Model(image, keras.layers.Conv2D(8, 1)(keras.layers.Add()([x, branch])))
+    latent = keras.Input((None, None, 8))
+    decoder = keras.Model(latent, keras.layers.Conv2DTranspose(3, 4, 4)(latent))
+    pair = convert_pair(encoder, decoder, photographs, resizable=False)
+    model = TFLite(pair.encoder, delegates=False)
+    model.allocate()
+    tensors = model.tensors()
+    addition = next(op for op in model.operations() if op["op_name"] == "ADD")
+    scales = sorted(float(tensors[t]["quantization"][0]) for t in addition["inputs"])
+    assert scales[0] < 0.05 * scales[1]

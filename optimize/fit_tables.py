@@ -14,9 +14,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepress.runtime import coder, contexts, purecoder
+from edgepress.runtime import coder, contexts
 from edgepress.runtime.errors import EdgepressError
-from edgepress.runtime.tables import CONTEXTS, PROB_SCALE, QUALITIES, EntropyTables, channel_steps
+from edgepress.runtime.tables import CONTEXTS, QUALITIES, EntropyTables, channel_steps
 
 from .fit_bank import BINS, LIMIT, Bank, fit_bank
 from .fit_contexts import Batch, ChannelFit, fit_channel
@@ -109,23 +109,6 @@ def fit_tables(
         )
     assert tables is not None
     return tables
-
-
-def code_length(symbols: NDArray[np.int16], tables: EntropyTables, quality: int) -> float:
-    """The bits of symbols int16[C,H,W] under the model; a stream has at most 6 bytes more."""
-    plan = purecoder.Plan(tables, tables.set_for(quality))
-    maps = contexts.Maps(symbols.shape[1:])
-    flags = purecoder.FlagModel()
-    bits = 0.0
-    for channel in plan.order:
-        flag = bool(symbols[channel].any())
-        bits -= np.log2((flags.one if flag else PROB_SCALE - flags.one) / PROB_SCALE)
-        flags.update(flag)
-        if flag:
-            bits += purecoder.plane_bits(plan, purecoder.model_plane(symbols[channel], channel, plan, maps))
-        else:
-            maps.decay()
-    return float(bits)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from edgepress.runtime import coder
 from edgepress.runtime.codec import Codec
 from edgepress.runtime.tables import EntropyTables
 
-from .fit_tables import code_length
 from .graph import run
 from .tflite import parameters, undelegated
 
@@ -101,21 +100,20 @@ def score_float(
     zero_point: int,
 ) -> Scores:
     """Keras 3 halves, their latent unquantized between them; the rate is that on the int8 grid of `scale`, float32[C]."""
-    outputs, bits = [], []
+    outputs, sizes = [], []
     for image in images:
         z = run(encoder, image[None] / np.float32(255))
         outputs.append(np.rint(np.clip(run(decoder, z)[0], 0, 1) * 255).astype(np.uint8))
         grid = np.clip(np.rint(z[0] / scale) + zero_point, -128, 127).astype(np.int8)
-        bits.append(code_length(coder.quantize(grid, zero_point, tables, FINEST), tables, FINEST))
-    return _scores(images, outputs, [b / 8 for b in bits])
+        sizes.append(len(coder.encode_latent(grid, zero_point, tables, FINEST)))
+    return _scores(images, outputs, sizes)
 
 
 def score_int8(codec: Codec, images: Sequence[RGB]) -> Scores:
     """The networks of a package alone: every int8 latent goes from one to the other as it is."""
     package = codec.package
     latents = [codec.latent(image) for image in images]
-    symbols = [coder.quantize(z, package.zero_point, package.tables, FINEST) for z in latents]
-    sizes = [code_length(s, package.tables, FINEST) / 8 for s in symbols]
+    sizes = [len(coder.encode_latent(z, package.zero_point, package.tables, FINEST)) for z in latents]
     return _scores(images, [codec.reconstruct(z) for z in latents], sizes)
 
 

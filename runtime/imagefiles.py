@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
-from typing import IO
+from typing import IO, Any
 
 from PIL import Image
 

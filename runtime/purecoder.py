@@ -80,16 +80,6 @@ def model_plane(plane: NDArray[np.int16], channel: int, plan: Plan, maps: contex
     return PlaneModel(residual, plan.table_of[channel][context].astype(np.int32))
 
 
-def plane_bits(plan: Plan, model: PlaneModel) -> float:
-    """The bits that a plane takes."""
-    radius = plan.radius[model.entry]
-    size = np.abs(model.residual)
-    index = plan.offset[model.entry] + np.where(size > radius, 2 * radius + 1, model.residual + radius)
-    bits = float((PROB_BITS - np.log2(plan.freq[index])).sum())
-    excess = (size - radius)[size > radius]
-    return bits + float((2 * np.floor(np.log2(excess)) + 2).sum())
-
-
 def encode(plan: Plan, symbols: NDArray[np.int16]) -> bytes:
     """The stream of symbols int16[C,H,W]."""
     pairs: list[tuple[int, int]] = []  # (start, frequency) in decoding order

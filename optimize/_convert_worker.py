@@ -114,8 +114,9 @@ def _with_own_ranges(calibrated: bytes, samples: list[np.ndarray]) -> bytes:
         experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
         experimental_preserve_all_tensors=True,
     )
-    interpreter.allocate_tensors()
     source = interpreter.get_input_details()[0]["index"]
+    interpreter.resize_tensor_input(source, samples[0].shape)
+    interpreter.allocate_tensors()
     made = {int(t) for operation in interpreter._get_ops_details() for t in operation["outputs"]}
     ranges: dict[int, tuple[float, float]] = {}
     for sample in samples:

@@ -24,8 +24,8 @@ def test_conv3_is_cut_at_its_narrowest_tensor(conv3, photographs):
 
 def test_a_latent_called_so_wins_among_equally_narrow_tensors():
     latent = find_latent(normalize(build("photo")))
-    assert (latent.layer, latent.stride, latent.channels) == ("latent", 16, 192)
-    assert "analysis2_block1_add" in latent.why
+    assert (latent.layer, latent.stride, latent.channels) == ("latent", 16, 256)
+    assert "analysis_sixteenth0_add" in latent.why
 
 
 def nested():

@@ -67,6 +67,7 @@ def test_decoding_imports_only_what_it_needs(stream, tiny_package, tmp_path):
     assert not modules.intersection(NEEDLESS)
 
 
+@pytest.mark.slow  # a timing, and near its limit
 def test_a_cold_start_is_hardly_more_than_its_imports(stream, tiny_package, tmp_path):
     library = choose_interpreter().interpreter.__module__
     base, with_library, decode = [], [], []

@@ -348,7 +348,7 @@ static void find_entries(Model *model, const Plan *plan, int channel, int16_t *p
 static int find_all(const Plan *plan, int16_t *symbols, const Source *source, Model *model, Found *found) {
     const Py_ssize_t positions = model->height * model->width;
     found->ones = malloc((size_t)plan->channels * sizeof *found->ones);
-    if (!found->ones) return 0;
+    if (!found->ones || !found_reserve(found, 1)) return 0; /* never NULL, also where every plane is zero */
     for (Py_ssize_t i = 0; i < plan->channels; i++) {
         int channel = plan->order[i];
         int16_t *plane = symbols + channel * positions;

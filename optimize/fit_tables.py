@@ -89,7 +89,9 @@ def fit_tables(
     tables = None
     for _ in range(2 if thinning else 1):
         with ThreadPoolExecutor(2) as pool:
-            fits = list(pool.map(partial(_fit_set, stacks, step16, gain, offsets, tables), middle))
+            fits = list(
+                pool.map(partial(_fit_set, stacks, zero_point, step16, gain, offsets, tables), middle)
+            )
         counts = np.stack([[channel.counts for channel in fit.channels] for fit in fits])
         levels = np.array([[channel.level for channel in fit.channels] for fit in fits])
         found = fit_bank(counts.reshape(-1, BINS), bank)
@@ -157,6 +159,7 @@ def _dead_zones(bank: Bank, thinning: float) -> NDArray[np.uint8]:
 
 def _symbols(
     values: NDArray[np.int16],
+    zero_point: int,
     tables: EntropyTables | None,
     quality: int,
     steps: NDArray[np.uint16],
@@ -167,15 +170,15 @@ def _symbols(
         return _quantize(values, steps, round256)
     symbols = np.empty_like(values)
     for i in range(values.shape[1]):
-        latent = np.ascontiguousarray(values[:, i].transpose(1, 2, 0))
-        zero_point = 0 if latent.min() >= -128 and latent.max() <= 127 else -128
-        data = coder.encode_latent((latent + zero_point).astype(np.int8), zero_point, tables, quality)
+        latent = (values[:, i].transpose(1, 2, 0) + zero_point).astype(np.int8)
+        data = coder.encode_latent(latent, zero_point, tables, quality)
         symbols[:, i] = coder.decode_symbols(data, symbols[:, i].shape, tables, quality)
     return symbols
 
 
 def _fit_set(
     stacks: list[NDArray[np.int16]],
+    zero_point: int,
     step16: NDArray[np.uint16],
     gain: NDArray[np.uint16],
     offsets: NDArray[np.uint16],
@@ -185,7 +188,7 @@ def _fit_set(
     """The fit of the set that `quality` stands for."""
     steps = channel_steps(int(step16[quality - 1]), gain)
     round256 = int(offsets[quality - 1])
-    symbols = [_symbols(values, tables, quality, steps, round256) for values in stacks]
+    symbols = [_symbols(values, zero_point, tables, quality, steps, round256) for values in stacks]
     channels = symbols[0].shape[0]
     order = coding_order(symbols)
     maps = [contexts.Maps(group.shape[1:]) for group in symbols]

@@ -140,7 +140,7 @@ def optimize(
         halves["pruned"] = split(pruned.model, latent.layer)
 
     begin("convert to TFLite", None)
-    whole = [middle(image, latent.stride, max(image.shape)).astype("float32") / 255 for image in training]
+    whole = [middle(image, latent.stride, max(image.shape)) for image in floats]
     filled = fill_int8(list(halves.values())[-1], whole, recipe.quantize.latent_unit)
     final = filled.halves
     jobs = [Job(h.encoder, h.decoder, int8=False) for h in halves.values()]
@@ -208,7 +208,7 @@ def fit(
     )
 
 
-def middle(image: RGB, stride: int, side: int) -> RGB:
+def middle(image: NDArray[Any], stride: int, side: int) -> NDArray[Any]:
     """The middle of an image, at most `side` pixels a side and whole multiples of `stride`.
 
     Raises: EdgepressError for an image smaller than the stride.

@@ -6,17 +6,24 @@ import keras
 from keras import ops
 
 
+class _Rearranged(keras.layers.Layer):
+    """What the two rearrangements share: their only setting."""
+
+    def __init__(self, block: int = 2, **kwargs):
+        super().__init__(**kwargs)
+        self.block = block
+
+    def get_config(self):
+        return {**super().get_config(), "block": self.block}
+
+
 @keras.saving.register_keras_serializable("edgepress")
-class DepthToSpace(keras.layers.Layer):
+class DepthToSpace(_Rearranged):
     """Moves groups of `block`^2 channels to space: (B, H, W, C b^2) -> (B, H b, W b, C), as tf.nn.depth_to_space.
 
     Channel order is TensorFlow's NHWC order (block row, block column, channel), so that under the TensorFlow
     backend it becomes TFLite's DEPTH_TO_SPACE, which XNNPACK runs (sub-pixel convolution, Shi et al. 2016).
     """
-
-    def __init__(self, block: int = 2, **kwargs):
-        super().__init__(**kwargs)
-        self.block = block
 
     def call(self, x):
         if keras.backend.backend() == "tensorflow":
@@ -33,20 +40,13 @@ class DepthToSpace(keras.layers.Layer):
         b = self.block
         return (n, None if h is None else h * b, None if w is None else w * b, c // (b * b))
 
-    def get_config(self):
-        return {**super().get_config(), "block": self.block}
-
 
 @keras.saving.register_keras_serializable("edgepress")
-class SpaceToDepth(keras.layers.Layer):
+class SpaceToDepth(_Rearranged):
     """Moves `block` x `block` pixels to channels: (B, H b, W b, C) -> (B, H, W, C b^2), the inverse of `DepthToSpace`.
 
     H b and W b must be multiples of `block`. Under the TensorFlow backend it becomes TFLite's SPACE_TO_DEPTH.
     """
-
-    def __init__(self, block: int = 2, **kwargs):
-        super().__init__(**kwargs)
-        self.block = block
 
     def call(self, x):
         if keras.backend.backend() == "tensorflow":
@@ -62,6 +62,3 @@ class SpaceToDepth(keras.layers.Layer):
         n, h, w, c = input_shape
         b = self.block
         return (n, None if h is None else h // b, None if w is None else w // b, c * b * b)
-
-    def get_config(self):
-        return {**super().get_config(), "block": self.block}

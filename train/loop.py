@@ -56,14 +56,13 @@ def make_objective(config: TrainConfig, images: ImageFolder) -> tuple[keras.Mode
     """(the plain model that will be saved, the objective that trains it or its fake-quantized clone)."""
     model = build(config.model, config.seed)
     # Step numbers that training does not reach, so that these are crops of their own.
-    steps = range(1 << 30, (1 << 30) + START_BATCHES)
+    crops = crops_of(images, config, range(1 << 30, (1 << 30) + START_BATCHES))
     if config.klt:
-        start_as_klt(model, crops_of(images, config, steps))
+        start_as_klt(model, crops)
     if config.init:
         model.set_weights(keras.models.load_model(config.init, compile=False).get_weights())
-    crops = crops_of(images, config, steps) if config.loss == "rd" else None
     trained = to_qat(model, {"synthesis_quarter_add": (0.0, 1.0)}, keep=("latent",)) if config.qat else model
-    if crops is None:
+    if config.loss == "hybrid":
         parts = hybrid_parts(config.a, config.b, config.c, config.vgg or None, config.vgg_blocks)
         return model, HybridObjective(trained, parts, perceptual=config.b > 0)
     return model, RateDistortionObjective(

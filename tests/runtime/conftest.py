@@ -8,16 +8,25 @@ from edgepress.runtime import main
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """`run(*arguments) -> (exit code, stdout, stderr)` of the edgepress command."""
+def exit_code(monkeypatch):
+    """`exit_code(*arguments)` runs the edgepress command."""
 
-    def run(*arguments):
+    def exit_code(*arguments):
         monkeypatch.setattr(sys, "argv", ["edgepress", *map(str, arguments)])
-        code = 0
         try:
             main.main()
         except SystemExit as exit_:
-            code = exit_.code
-        return (code, *capsys.readouterr())
+            return exit_.code
+        return 0
+
+    return exit_code
+
+
+@pytest.fixture
+def run(exit_code, capsys):
+    """`run(*arguments) -> (exit code, stdout, stderr)` of the edgepress command."""
+
+    def run(*arguments):
+        return (exit_code(*arguments), *capsys.readouterr())
 
     return run

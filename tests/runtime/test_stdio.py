@@ -10,23 +10,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgepress.runtime import main, stdio
+from edgepress.runtime import stdio
 
 COMMAND = "import sys; from edgepress.runtime.main import main; sys.exit(main())"
 
 
 @pytest.fixture
-def pipe(monkeypatch, capsysbinary):
+def pipe(monkeypatch, exit_code, capsysbinary):
     """`pipe(input bytes, *arguments) -> (exit code, stdout bytes, stderr text)` of the edgepress command."""
 
     def pipe(given, *arguments):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
-        monkeypatch.setattr(sys, "argv", ["edgepress", *map(str, arguments)])
-        code = 0
-        try:
-            main.main()
-        except SystemExit as exit_:
-            code = exit_.code
+        code = exit_code(*arguments)
         out, err = capsysbinary.readouterr()
         return code, out, err.decode()
 

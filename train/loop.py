@@ -61,7 +61,7 @@ def make_objective(config: TrainConfig, images: ImageFolder) -> tuple[keras.Mode
         start_as_klt(model, crops)
     if config.init:
         model.set_weights(keras.models.load_model(config.init, compile=False).get_weights())
-    trained = to_qat(model, {"synthesis_quarter_add": (0.0, 1.0)}, keep=("latent",)) if config.qat else model
+    trained = to_qat(model, {"synthesis_smooth_add": (0.0, 1.0)}, keep=("latent",)) if config.qat else model
     if config.loss == "hybrid":
         parts = hybrid_parts(config.a, config.b, config.c, config.vgg or None, config.vgg_blocks)
         return model, HybridObjective(trained, parts, perceptual=config.b > 0)

@@ -58,7 +58,7 @@ def test_sparse_latents_cost_less():
 
 def test_qat_clone_is_the_model_up_to_rounding_and_gives_its_weights_back():
     model = build("photo", seed=2)
-    clone = to_qat(model, {"synthesis_quarter_add": (0.0, 1.0)}, keep=("latent",))
+    clone = to_qat(model, {"synthesis_smooth_add": (0.0, 1.0)}, keep=("latent",))
     x = np.random.default_rng(0).random((2, 64, 64, 3), np.float32)
     for _ in range(3):
         clone(x, training=True)  # sets the ranges

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -38,6 +39,10 @@ def make_codec(spec: str) -> ReferenceCodec:
     if key in PILLOW_CODECS:
         cls = PILLOW_CODECS[key]
         return cls(**parse_params(cls, key, text))
+    if key.endswith(".keras") and text:
+        if not Path(key).is_file():
+            raise EdgepressError(f"{key}: no such .keras file")
+        return _keras("floatpackage", "FloatPackageCodec", key, text)
     for suffix, make in _FILES.items():
         if spec.endswith(suffix):
             if not Path(spec).is_file():
@@ -57,17 +62,20 @@ def make_codec(spec: str) -> ReferenceCodec:
     )
 
 
-def _keras(path: str) -> ReferenceCodec:
+def _keras(module: str, cls: str, path: str, *text: str) -> ReferenceCodec:
     # By name: the optimizer's room is above this one, and its libraries may not be installed.
     try:
-        return importlib.import_module("edgepress.optimize.kerascodec").KerasCodec(path)
+        return getattr(importlib.import_module(f"edgepress.optimize.{module}"), cls)(path, *text)
     except ModuleNotFoundError as error:
         raise MissingCodecError(
             f"{path}: float Keras models need {error.name}, which is not installed: pip install 'edgepress[train]'"
         ) from None
 
 
-_FILES: dict[str, Callable[[str], ReferenceCodec]] = {".epm": EpmCodec, ".keras": _keras}
+_FILES: dict[str, Callable[[str], ReferenceCodec]] = {
+    ".epm": EpmCodec,
+    ".keras": partial(_keras, "kerascodec", "KerasCodec"),
+}
 
 
 def make_codecs(specs: Iterable[str]) -> tuple[list[ReferenceCodec], list[Missing]]:
@@ -110,5 +118,8 @@ def describe_codecs() -> str:
             lines.append(f"  {f.name}={default}: {f.metadata['help']} ({allowed})")
     lines.append("a shipped package by name (`edgepress models` lists them), or the path of an .epm file")
     lines.append("MODEL.keras: a float autoencoder, 8-bit latents deflated (needs edgepress[train])")
+    lines.append(
+        "MODEL.keras:package=FILE.epm: the same with the entropy coder of the package made from it: what int8 costs"
+    )
     lines += [f"{plugin.name}: from {plugin.value}" for plugin in sorted(entry_points(group=PLUGINS))]
     return "\n".join(lines)

@@ -223,7 +223,7 @@ def _send(pipe: Any, archive: bytes, over: threading.Event) -> None:
 
 
 def _sendable(codec: ReferenceCodec) -> bool:
-    return not codec.spec.endswith(".keras")
+    return ".keras" not in codec.spec
 
 
 def _pack(job: Job) -> tuple[dict[str, str], bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from tensorflow.lite.python import util as tflite_util
 from tensorflow.lite.tools import flatbuffer_utils
 
 import edgepress.train.layers  # noqa: F401  registers the custom layers
+from edgepress.optimize.ranges import best_ranges
 
 INT8_STEPS = 255
 
@@ -118,17 +119,18 @@ def _with_own_ranges(calibrated: bytes, samples: list[np.ndarray]) -> bytes:
     interpreter.resize_tensor_input(source, samples[0].shape)
     interpreter.allocate_tensors()
     made = {int(t) for operation in interpreter._get_ops_details() for t in operation["outputs"]}
-    ranges: dict[int, tuple[float, float]] = {}
-    for sample in samples:
-        interpreter.set_tensor(source, sample)
-        interpreter.invoke()
-        for index in made:
-            values = interpreter.get_tensor(index)
-            if values.dtype == np.float32:
-                low, high = ranges.get(index, (0.0, 0.0))  # int8 must hold zero
-                ranges[index] = min(low, float(values.min())), max(high, float(values.max()))
+
+    def activations() -> Iterator[tuple[int, np.ndarray]]:
+        for sample in samples:
+            interpreter.set_tensor(source, sample)
+            interpreter.invoke()
+            for index in made:
+                values = interpreter.get_tensor(index)
+                if values.dtype == np.float32:
+                    yield index, values
+
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(calibrated))
-    for index, ends in ranges.items():
+    for index, ends in best_ranges(activations).items():
         tensor = model.subgraphs[0].tensors[index]
         if tensor.quantization is not None and tensor.quantization.min is not None and ends[0] < ends[1]:
             _set_range(tensor, ends)
@@ -152,10 +154,41 @@ def _quantize(calibrated: bytes, source: tuple[float, float], goal: tuple[float,
         index = int(writers[index].inputs[0])
         chain.append(index)
     if index not in writers or _name(model, writers[index]) not in PRESCRIBED:
+        moved |= set(chain)
         for tensor in chain:
             _set_range(graph.tensors[tensor], goal)
+    _tie_concatenations(model, graph, fixed=moved)
     edited = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
     return _trim(tflite_util.modify_model_io_type(tflite_convert.mlir_quantize(edited), tf.int8, tf.int8))
+
+
+def _tie_concatenations(model: Any, graph: Any, fixed: set[int]) -> None:
+    """Give all that a concatenation joins one range, that of a `fixed` tensor or else one that holds all.
+
+    The quantizer would give them one scale, too, but by rounding some of them once more.
+    """
+    group_of = {index: {index} for index in range(len(graph.tensors))}
+    for op in graph.operators:
+        tied = {
+            "CONCATENATION": [*op.inputs, *op.outputs],
+            **{move: [op.inputs[0], *op.outputs] for move in MOVES},
+        }.get(_name(model, op), [])
+        merged = set().union(*(group_of[int(t)] for t in tied))
+        group_of.update(dict.fromkeys(merged, merged))
+    for op in graph.operators:
+        if _name(model, op) != "CONCATENATION":
+            continue
+        group = group_of[int(op.outputs[0])]
+        tensors = [graph.tensors[t] for t in sorted(group & fixed or group)]
+        seen = [
+            t.quantization for t in tensors if t.quantization is not None and t.quantization.min is not None
+        ]
+        if not seen:
+            continue
+        ends = min(float(q.min[0]) for q in seen), max(float(q.max[0]) for q in seen)
+        for tensor in group - fixed:
+            if graph.tensors[tensor].quantization is not None:
+                _set_range(graph.tensors[tensor], ends)
 
 
 def _name(model: Any, operator: Any) -> str:

@@ -44,7 +44,7 @@ class KerasCodec:
         libraries = f"Keras {version('keras')}, TensorFlow {version('tensorflow')}"
         self.description = f"float Keras model {self.name} ({libraries}; 8-bit latents, deflated)"
         self.fingerprint = f"{hashlib.sha256(Path(path).read_bytes()).hexdigest()} {libraries}"
-        self._halves: _Halves | None = None
+        self._halves: FloatNetworks | None = None
 
     def __reduce__(self) -> tuple[type[KerasCodec], tuple[str]]:
         # Networks cannot travel to worker processes: load the file again there.
@@ -78,13 +78,13 @@ class KerasCodec:
         }
 
     @property
-    def _networks(self) -> _Halves:
+    def _networks(self) -> FloatNetworks:
         if self._halves is None:
-            self._halves = _Halves(self.spec)
+            self._halves = FloatNetworks(self.spec)
         return self._halves
 
 
-class _Halves:
+class FloatNetworks:
     """Encoder and decoder as TensorFlow functions, compiled anew for every image size that comes."""
 
     def __init__(self, path: str) -> None:
@@ -100,7 +100,7 @@ class _Halves:
         from .split import split
 
         halves = split(load_model(path))
-        self.stride = halves.latent.stride
+        self.stride, self.channels = halves.latent.stride, halves.latent.channels
         self._models = (halves.encoder, halves.decoder)
         self._encode, self._decode = (
             tf.function(lambda batch, model=model: model(batch, training=False)) for model in self._models

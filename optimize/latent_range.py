@@ -21,7 +21,7 @@ from .split import Halves
 
 HEADROOM = 1.1  # over the largest latent on the images, before int8 saturates
 _WEIGHTED = ("Conv2D", "DepthwiseConv2D", "Dense")
-_HOMOGENEOUS = ("linear", "relu", "leaky_relu")  # f(a x) = a f(x) for a > 0
+HOMOGENEOUS = ("linear", "relu", "leaky_relu")  # f(a x) = a f(x) for a > 0
 _TIES = ("Add", "Subtract", "ReLU", "LeakyReLU", "Dropout", "ZeroPadding2D")  # pass a factor of a channel on
 
 
@@ -112,7 +112,7 @@ def _group(half: Any, latent: Any) -> _Group | None:
             return None
         if type(source).__name__ in _TIES:
             waiting += keras.tree.flatten(source.input)
-        elif _takes_factor(source) and source.activation.__name__ in _HOMOGENEOUS:
+        elif _takes_factor(source) and source.activation.__name__ in HOMOGENEOUS:
             group.makers.append(source)
         elif tensor is not half.input or tensor is not latent:
             return None  # the image, or something else that has a scale of its own

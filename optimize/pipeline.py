@@ -18,6 +18,7 @@ from edgepress.runtime.tables import EntropyTables
 
 from .convert import FloatPair, Job, Pair, convert
 from .fit_tables import fit_tables, quality_steps, share_sets
+from .join_branches import join_branches
 from .latent_range import LatentRange, fill_int8
 from .measure import FINEST, Scores, Stage, score_files
 from .prune import Pruned, prune
@@ -28,6 +29,7 @@ from .stages import file_stage, network_stages, timed
 from .tflite import TFLite
 
 RGB = NDArray[np.uint8]
+RANGE_IMAGES = 64  # on which the branches of residual blocks are scaled
 QUALITIES = (10, 25, 50, 75, 90)  # of the rows that show what the finished package does
 
 # Called when something begins, with its name and the number of steps (None: unknown); gives what counts them.
@@ -142,7 +144,7 @@ def optimize(
     begin("convert to TFLite", None)
     whole = [middle(image, latent.stride, max(image.shape)) for image in floats]
     filled = fill_int8(list(halves.values())[-1], whole, recipe.quantize.latent_unit)
-    final = filled.halves
+    final = join_branches(filled, whole[:RANGE_IMAGES])
     jobs = [Job(h.encoder, h.decoder, int8=False) for h in halves.values()]
     pairs = convert(
         [*jobs, Job(final.encoder, final.decoder, True, filled.int8_scale, filled.zero_point)], training

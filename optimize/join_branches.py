@@ -21,27 +21,16 @@ from typing import Any
 import keras
 import numpy as np
 
+from .branch_matches import Match, find_matches
 from .errors import UnsupportedModelError
-from .graph import Cloner, Step, rebuild, run, trace
-from .latent_range import HOMOGENEOUS, LatentRange
+from .graph import Cloner, rebuild, run, trace
+from .latent_range import LatentRange
 from .rewrite import TOLERANCE
 from .split import Halves
 
 PROBE = 256  # side of the image for which graphs are traced
 INT8_STEPS = 255
 HEADROOM = 1.05  # of the partner's range over the largest h seen
-
-
-@dataclass(frozen=True)
-class _Match:
-    """One sum: the layers that add, end the branch (E), and make the branch's last feature map h."""
-
-    add: Any
-    expand: Any
-    hidden: Any
-    kind: str  # "read" or "made"
-    linear: Any  # D or T
-    others: tuple[Any, ...] = ()  # the layers R
 
 
 @dataclass(frozen=True)
@@ -90,26 +79,26 @@ def join_branches(filled: LatentRange, images: Sequence[np.ndarray]) -> Halves:
 
 
 def _join(
-    model: Any, shape: tuple[int, ...], batches: Sequence[np.ndarray], left: frozenset[str] = frozenset()
+    model: Any, shape: tuple[int, ...], batches: Sequence[np.ndarray], skipped: frozenset[str] = frozenset()
 ) -> Any:
-    """`model` with the branches of all sums joined that can be, except those named in `left`."""
-    matches = [match for match in _matches(trace(model, shape)) if match.add.name not in left]
+    """`model` with the branches of all sums joined that can be, except those named in `skipped`."""
+    matches = [match for match in find_matches(trace(model, shape)) if match.add.name not in skipped]
     if not matches:
         return model
     cloner = Cloner()
-    by_role = {id(layer): (match, role) for match in matches for layer, role in _roles(match)}
-    sides: dict[
-        str, tuple[Any, Any, Any]
-    ] = {}  # by the sum: what stands side by side, and the layer that reads it
+    by_role = {id(layer): (match, role) for match in matches for layer, role in match.roles()}
+    sides: dict[str, _Side] = {}  # by the sum that is no more
 
-    def joined(match: _Match, layer: Any, x: Any, hidden: Any, weights: list[np.ndarray], name: str) -> Any:
+    def joined(match: Match, layer: Any, x: Any, hidden: Any, weights: list[np.ndarray], name: str) -> Any:
         both = keras.layers.Concatenate(name=cloner.unique(f"{name}_sides"))([x, hidden])
         output, made = _conv(layer, both, weights, cloner.unique(name))
         sides[match.add.name] = _Side(match.kind, x, hidden, made)
         return output
 
     def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
-        match, role = by_role.get(id(operation), (None, ""))
+        if id(operation) not in by_role:
+            return cloner(operation, *args, **kwargs)
+        match, role = by_role[id(operation)]
         if role == "expand" or (role == "linear" and match.kind == "made"):
             return _Pending(operation, args[0])
         if role == "add":
@@ -125,15 +114,13 @@ def _join(
             (d, d_bias), (e, e_bias) = _weights(operation), _weights(total.branch.layer)
             weights = [np.concatenate([d, e @ d]), e_bias @ d + d_bias]
             return joined(match, operation, total.x, total.branch.x, weights, operation.name)
-        if role == "other":
-            (r, r_bias), (t, t_bias) = _weights(operation), _weights(match.linear)
-            return _conv(operation, args[0].x, [t @ r, t_bias @ r + r_bias], cloner.unique(operation.name))[0]
-        return cloner(operation, *args, **kwargs)
+        (r, r_bias), (t, t_bias) = _weights(operation), _weights(match.linear)
+        return _conv(operation, args[0].x, [t @ r, t_bias @ r + r_bias], cloner.unique(operation.name))[0]
 
     result = rebuild(model, None, call)
     unfit = {add for add, side in sides.items() if not _scale_hidden(result, side, batches)}
     if unfit:
-        return _join(model, shape, batches, left | unfit)
+        return _join(model, shape, batches, skipped | unfit)
     _verify(model, result, batches)
     return result
 
@@ -204,94 +191,8 @@ def _verify(model: Any, joined: Any, batches: Sequence[np.ndarray]) -> None:
             )
 
 
-def _matches(steps: list[Step]) -> list[_Match]:
-    maker = {id(step.output): step for step in steps}
-    readers: dict[int, list[Step]] = {}
-    for step in steps:
-        for tensor in step.reads:
-            readers.setdefault(tensor, []).append(step)
-    uses: dict[int, int] = {}
-    for step in steps:
-        uses[id(step.operation)] = uses.get(id(step.operation), 0) + 1
-    found: list[_Match] = []
-    taken: set[int] = set()
-    for step in steps:
-        if type(step.operation) is not keras.layers.Add or len(step.reads) != 2:
-            continue
-        ends = [maker.get(tensor) for tensor in step.reads]
-        for branch, other in (ends, ends[::-1]):
-            match = branch and _match(step, branch, other, maker, readers)
-            layers = [layer for layer, _ in _roles(match)] if match else []
-            if match and not any(id(layer) in taken or uses[id(layer)] > 1 for layer in layers):
-                found.append(match)
-                taken |= {id(layer) for layer in layers}
-                break
-    return found
-
-
-def _match(
-    add: Step, branch: Step, other: Step | None, maker: dict[int, Step], readers: dict[int, list[Step]]
-) -> _Match | None:
-    if not _is_linear(branch.operation) or readers[id(branch.output)] != [add]:
-        return None
-    hidden = maker.get(branch.reads[0])
-    if (
-        hidden is None
-        or readers[id(hidden.output)] != [branch]
-        or not _passes_factors(hidden, maker, readers)
-    ):
-        return None
-    if other is not None and _is_linear(other.operation):
-        others = [step for step in readers[id(other.output)] if step is not add]
-        if all(_is_pointwise(step.operation) for step in others):
-            return _Match(
-                *(add.operation, branch.operation, hidden.operation, "made", other.operation),
-                tuple(step.operation for step in others),
-            )
-    after = readers.get(id(add.output), [])
-    if len(after) == 1 and _is_pointwise(after[0].operation):
-        return _Match(add.operation, branch.operation, hidden.operation, "read", after[0].operation)
-    return None
-
-
-def _roles(match: _Match) -> list[tuple[Any, str]]:
-    return [
-        *((match.add, "add"), (match.expand, "expand"), (match.linear, "linear")),
-        *((layer, "other") for layer in match.others),
-    ]
-
-
 def _is(value: Any, layer: Any) -> bool:
     return isinstance(value, _Pending) and value.layer is layer
-
-
-def _is_pointwise(layer: Any) -> bool:
-    """A 1x1 convolution with stride 1."""
-    return (
-        type(layer) is keras.layers.Conv2D
-        and layer.kernel_size == (1, 1)
-        and layer.strides == (1, 1)
-        and layer.groups == 1
-    )
-
-
-def _is_linear(layer: Any) -> bool:
-    return _is_pointwise(layer) and layer.activation.__name__ == "linear"
-
-
-def _passes_factors(step: Step, maker: dict[int, Step], readers: dict[int, list[Step]]) -> bool:
-    """Whether factors of the channels that `step` makes can be moved into a convolution's weights."""
-    layer = step.operation
-    if isinstance(layer, (keras.layers.ReLU, keras.layers.LeakyReLU)):
-        before = maker.get(step.reads[0])
-        plain = getattr(layer, "max_value", None) is None and not getattr(layer, "threshold", 0)
-        return plain and before is not None and readers[id(before.output)] == [step] and _is_conv(before)
-    return _is_conv(step)
-
-
-def _is_conv(step: Step) -> bool:
-    layer = step.operation
-    return type(layer) is keras.layers.Conv2D and layer.activation.__name__ in HOMOGENEOUS
 
 
 def _weights(layer: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,110 @@
+"""Finding the sums whose residual branch can be joined to a 1x1 convolution (see join_branches.py)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from .graph import Step
+from .latent_range import HOMOGENEOUS
+
+
+@dataclass(frozen=True)
+class Match:
+    """One sum: the layers that add, end the branch (E), and make the branch's last feature map h."""
+
+    add: Any
+    expand: Any
+    hidden: Any
+    kind: str  # "read" or "made"
+    linear: Any  # D or T
+    others: tuple[Any, ...] = ()  # the layers R
+
+    def roles(self) -> list[tuple[Any, str]]:
+        """The layers that change, and what each is."""
+        return [
+            *((self.add, "add"), (self.expand, "expand"), (self.linear, "linear")),
+            *((layer, "other") for layer in self.others),
+        ]
+
+
+def find_matches(steps: list[Step]) -> list[Match]:
+    """The sums of a traced graph that can be joined, no layer in two of them."""
+    maker = {id(step.output): step for step in steps}
+    readers: dict[int, list[Step]] = {}
+    for step in steps:
+        for tensor in step.reads:
+            readers.setdefault(tensor, []).append(step)
+    uses: dict[int, int] = {}
+    for step in steps:
+        uses[id(step.operation)] = uses.get(id(step.operation), 0) + 1
+    found: list[Match] = []
+    taken: set[int] = set()
+    for step in steps:
+        if type(step.operation) is not keras.layers.Add or len(step.reads) != 2:
+            continue
+        ends = [maker.get(tensor) for tensor in step.reads]
+        for branch, other in (ends, ends[::-1]):
+            match = branch and _match(step, branch, other, maker, readers)
+            layers = [layer for layer, _ in match.roles()] if match else []
+            if match and not any(id(layer) in taken or uses[id(layer)] > 1 for layer in layers):
+                found.append(match)
+                taken |= {id(layer) for layer in layers}
+                break
+    return found
+
+
+def _match(
+    add: Step, branch: Step, other: Step | None, maker: dict[int, Step], readers: dict[int, list[Step]]
+) -> Match | None:
+    if not _is_linear(branch.operation) or readers[id(branch.output)] != [add]:
+        return None
+    hidden = maker.get(branch.reads[0])
+    if (
+        hidden is None
+        or readers[id(hidden.output)] != [branch]
+        or not _passes_factors(hidden, maker, readers)
+    ):
+        return None
+    if other is not None and _is_linear(other.operation):
+        others = [step for step in readers[id(other.output)] if step is not add]
+        if all(_is_pointwise(step.operation) for step in others):
+            return Match(
+                *(add.operation, branch.operation, hidden.operation, "made", other.operation),
+                tuple(step.operation for step in others),
+            )
+    after = readers.get(id(add.output), [])
+    if len(after) == 1 and _is_pointwise(after[0].operation):
+        return Match(add.operation, branch.operation, hidden.operation, "read", after[0].operation)
+    return None
+
+
+def _is_pointwise(layer: Any) -> bool:
+    """A 1x1 convolution with stride 1."""
+    return (
+        type(layer) is keras.layers.Conv2D
+        and layer.kernel_size == (1, 1)
+        and layer.strides == (1, 1)
+        and layer.groups == 1
+    )
+
+
+def _is_linear(layer: Any) -> bool:
+    return _is_pointwise(layer) and layer.activation.__name__ == "linear"
+
+
+def _passes_factors(step: Step, maker: dict[int, Step], readers: dict[int, list[Step]]) -> bool:
+    """Whether factors of the channels that `step` makes can be moved into a convolution's weights."""
+    layer = step.operation
+    if isinstance(layer, (keras.layers.ReLU, keras.layers.LeakyReLU)):
+        before = maker.get(step.reads[0])
+        plain = getattr(layer, "max_value", None) is None and not getattr(layer, "threshold", 0)
+        return plain and before is not None and readers[id(before.output)] == [step] and _is_conv(before)
+    return _is_conv(step)
+
+
+def _is_conv(step: Step) -> bool:
+    layer = step.operation
+    return type(layer) is keras.layers.Conv2D and layer.activation.__name__ in HOMOGENEOUS

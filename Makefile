@@ -56,7 +56,7 @@ TFLITE_PYTHON ?= $(BIN)/python
 test-tflite-runtime: $(STAMP)
 	tests/devices/tflite_runtime.sh $(TFLITE_PYTHON)
 
-$(STAMP): setup.cfg setup.py pyproject.toml runtime/_coder.c
+$(STAMP): setup.cfg setup.py pyproject.toml $(wildcard runtime/_coder*.[ch])
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 	    echo "edgepress: cannot make a virtual environment; on Debian: apt install python3-venv" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'

@@ -22,7 +22,6 @@ from .tables import check_quality
 from .tiles import Tile
 
 MAX_PIXELS = 1 << 26
-_BAND = 1 << 22  # symbols dequantized at a time
 
 
 class Codec:
@@ -121,7 +120,8 @@ class Codec:
 
     def symbols(self, data: bytes) -> NDArray[np.int16]:
         """The symbols int16[C,H/stride,W/stride] in an .epx file: the same on every machine. Raises as `decode`."""
-        return self._symbols(data)[1]
+        header, payload, shape = self._parsed(data)
+        return coder.decode_symbols(payload, shape, self.package.tables, header.quality)
 
     def latent(self, image: Image.Image | NDArray[np.uint8]) -> NDArray[np.int8]:
         """The encoder network's output int8[H',W',C] for an image, H' and W' being its sides / stride, rounded up.
@@ -149,21 +149,12 @@ class Codec:
 
     def _received(self, data: bytes) -> tuple[stream.Header, NDArray[np.int8]]:
         """The header of a stream and the decoder's input int8[H',W',C]."""
-        header, symbols = self._symbols(data)
+        header, payload, shape = self._parsed(data)
         package = self.package
-        channels, rows, columns = symbols.shape
-        if symbols.size <= _BAND:
-            return header, coder.dequantize(symbols, package.zero_point, package.tables, header.quality)
-        latent = np.empty((rows, columns, channels), np.int8)
-        step = max(1, _BAND // (channels * columns))
-        for begin in range(0, rows, step):  # so that no second copy of all symbols is ever needed
-            band = symbols[:, begin : begin + step]
-            latent[begin : begin + step] = coder.dequantize(
-                band, package.zero_point, package.tables, header.quality
-            )
-        return header, latent
+        return header, coder.decode_latent(payload, shape, package.zero_point, package.tables, header.quality)
 
-    def _symbols(self, data: bytes) -> tuple[stream.Header, NDArray[np.int16]]:
+    def _parsed(self, data: bytes) -> tuple[stream.Header, bytes, tuple[int, int, int]]:
+        """The header and the payload of a stream that is one of this package's, and the shape of its symbols."""
         header, payload = stream.parse(data)
         package = self.package
         if header.model_id != package.model_id:
@@ -172,8 +163,7 @@ class Codec:
             )
         check_size(header.width, header.height, self.max_pixels)
         rows, columns = -(-header.height // package.stride), -(-header.width // package.stride)
-        shape = (package.latent_channels, rows, columns)
-        return header, coder.decode_symbols(payload, shape, package.tables, header.quality)
+        return header, payload, (package.latent_channels, rows, columns)
 
     def _array(self, header: stream.Header, latent: NDArray[np.int8]) -> NDArray[np.uint8]:
         """The decoded image: uint8 HxWx3, or HxW for a gray one."""

@@ -129,6 +129,29 @@ def decode_symbols(
     return np.frombuffer(symbols, np.int16).reshape(shape)
 
 
+def decode_latent(
+    data: bytes, shape: tuple[int, int, int], zero_point: int, tables: EntropyTables, quality: int
+) -> NDArray[np.int8]:
+    """`decode_symbols` and `dequantize` in one: the decoder network's input int8[H,W,C]; `shape` is (C, H, W).
+
+    Raises as those two.
+    """
+    if _native is None:
+        return dequantize(decode_symbols(data, shape, tables, quality), zero_point, tables, quality)
+    _check_shape(shape, tables)
+    _check_zero_point(zero_point)
+    plan = _plan(tables, quality)
+    recon, steps = tables.recon[tables.set_for(quality)], tables.steps(quality)
+    channels, height, width = shape
+    try:
+        latent = _native.decode_latent(
+            plan, bytes(data), recon.tobytes(), steps.tobytes(), zero_point, height, width
+        )
+    except ValueError as error:
+        raise CorruptStreamError(str(error)) from None
+    return np.frombuffer(latent, np.int8).reshape(height, width, channels)
+
+
 def quantize(
     latent: NDArray[np.int8], zero_point: int, tables: EntropyTables, quality: int
 ) -> NDArray[np.int16]:

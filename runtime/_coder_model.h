@@ -1,0 +1,179 @@
+/* The context model: contexts.py in C, over whole planes or rows at a time. Part of _coder.c. */
+
+#ifndef EDGEPRESS_CODER_MODEL_H
+#define EDGEPRESS_CODER_MODEL_H
+
+#include "_coder_plan.h"
+
+#define BLOCK 16 /* positions that loops may go on beyond the end of a row or plane */
+
+/* Loops over arrays, for the vector units that the processor turns out to have. */
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
+#define VECTOR __attribute__((noinline, target_clones("avx2", "default")))
+#else
+#define VECTOR __attribute__((noinline))
+#endif
+
+/* Maps have a column of zeros more than the plane, which is the left and the right border of its rows. */
+typedef struct {
+    ptrdiff_t height, width, pitch, size; /* size: of a map, rounded up to whole blocks */
+    uint16_t *fast, *slow;                /* running averages of magnitudes, below 2^14 and 2^16 */
+    uint8_t *mag;                         /* magnitudes of the plane */
+    uint8_t *edge;                        /* how many of the four neighbours of a position are outside */
+    int32_t *base;                        /* 16 * activity as far as it is known before the plane */
+    void *memory;
+    const int8_t *mean_w; /* of the channel */
+    const uint8_t *ctx_w;
+    int predicted;
+    uint32_t flag_ones[4], flag_context;
+} Model;
+
+static void model_free(Model *model) { free(model->memory); }
+
+static int model_init(Model *model, ptrdiff_t height, ptrdiff_t width) {
+    const ptrdiff_t pitch = width + 1, size = (height * pitch + BLOCK - 1) / BLOCK * BLOCK;
+    const ptrdiff_t border = (pitch + 1 + BLOCK - 1) / BLOCK * BLOCK, padded = size + 2 * border + BLOCK;
+    memset(model, 0, sizeof *model);
+    model->height = height;
+    model->width = width;
+    model->pitch = pitch;
+    model->size = size;
+    for (int i = 0; i < 4; i++) model->flag_ones[i] = 2048;
+    uint8_t *memory = calloc((size_t)padded, 2 + 2 + 4 + 1 + 1);
+    model->memory = memory;
+    if (!memory) return 0;
+    model->base = (int32_t *)memory;
+    model->fast = (uint16_t *)(memory + 4 * padded);
+    model->slow = model->fast + padded + border;
+    model->mag = memory + 8 * padded + border;
+    model->edge = memory + 9 * padded;
+    for (ptrdiff_t y = 0; y < height; y++) {
+        model->edge[y * pitch]++;
+        model->edge[y * pitch + width - 1]++;
+    }
+    for (ptrdiff_t x = 0; x < width; x++) {
+        model->edge[x]++;
+        model->edge[(height - 1) * pitch + x]++;
+    }
+    return 1;
+}
+
+static void model_channel(Model *model, const Plan *plan, int channel) {
+    model->mean_w = plan->mean_w + 4 * channel;
+    model->ctx_w = plan->ctx_w + 6 * channel;
+    model->predicted = model->mean_w[0] || model->mean_w[1] || model->mean_w[2] || model->mean_w[3];
+}
+
+static uint32_t flag_one(const Model *model) { return model->flag_ones[model->flag_context] << 2; }
+
+static void flag_update(Model *model, int flag) {
+    uint32_t *p = &model->flag_ones[model->flag_context];
+    *p = flag ? *p + ((4096 - *p) >> 4) : *p - (*p >> 4);
+    *p = *p < 32 ? 32 : *p > 4064 ? 4064 : *p;
+    model->flag_context = (model->flag_context << 1 | (uint32_t)flag) & 3;
+}
+
+VECTOR static void sum_near(const uint16_t *restrict fast, const uint16_t *restrict slow, int32_t *restrict base,
+                            ptrdiff_t size, int32_t w_fast, int32_t w_slow, int32_t one) {
+    for (ptrdiff_t i = 0; i < size; i++) base[i] = w_fast * fast[i] + w_slow * slow[i] + one;
+}
+
+VECTOR static void sum_all(const uint16_t *restrict fast, const uint16_t *restrict slow, const uint8_t *restrict edge,
+                           int32_t *restrict base, ptrdiff_t size, ptrdiff_t pitch, int32_t w_fast, int32_t w_slow,
+                           int32_t w_around, int32_t one) {
+    for (ptrdiff_t i = 0; i < size; i++) {
+        const int32_t around = slow[i - 1] + slow[i + 1] + slow[i - pitch] + slow[i + pitch] + edge[i] * slow[i];
+        base[i] = w_fast * fast[i] + w_slow * slow[i] + one + ((w_around * around) >> 2);
+    }
+}
+
+/* Prepares `base` for a plane of the channel. */
+static void model_base(Model *m) {
+    const uint8_t *w = m->ctx_w;
+    if (w[4])
+        sum_all(m->fast, m->slow, m->edge, m->base, m->size, m->pitch, w[2], w[3], w[4], 16 * w[5]);
+    else
+        sum_near(m->fast, m->slow, m->base, m->size, w[2], w[3], 16 * w[5]);
+}
+
+/* The context of 16 * activity: two per octave from 64 on, which are exponent and upper bit of it as a float. */
+static inline int32_t context_of(int32_t activity) {
+    const float number = (float)activity;
+    int32_t bits;
+    memcpy(&bits, &number, 4);
+    const int32_t bucket = (bits >> 22) - 265;
+    return bucket < 0 ? 0 : bucket < CONTEXTS - 1 ? bucket : CONTEXTS - 1;
+}
+
+/* Contexts of a row of which nothing is known yet, for a magnitude to the left of 0 and of 1, and 16 * activity for 0. */
+VECTOR static void contexts_before(const int32_t *restrict base, const uint8_t *restrict top, ptrdiff_t count,
+                                   int32_t straight, int32_t diagonal, int32_t *restrict activity,
+                                   uint8_t *restrict after_0, uint8_t *restrict after_1) {
+    for (ptrdiff_t x = 0; x < count; x++) {
+        const int32_t known = base[x] + straight * top[x] + diagonal * (top[x - 1] + top[x + 1]);
+        activity[x] = known;
+        after_0[x] = (uint8_t)context_of(known);
+        after_1[x] = (uint8_t)context_of(known + straight);
+    }
+}
+
+/* Contexts of all positions of a plane whose magnitudes are known. */
+VECTOR static void contexts_after(const int32_t *restrict base, const uint8_t *restrict mag, ptrdiff_t size,
+                                  ptrdiff_t pitch, int32_t straight, int32_t diagonal, uint8_t *restrict contexts) {
+    for (ptrdiff_t i = 0; i < size; i++) {
+        const int32_t near = mag[i - 1] + mag[i - pitch], far = mag[i - pitch - 1] + mag[i - pitch + 1];
+        contexts[i] = (uint8_t)context_of(base[i] + straight * near + diagonal * far);
+    }
+}
+
+VECTOR static void update_coded(uint16_t *restrict fast, uint16_t *restrict slow, const uint8_t *restrict mag,
+                                ptrdiff_t size) {
+    for (ptrdiff_t i = 0; i < size; i++) {
+        const uint16_t more = (uint16_t)(mag[i] << 4);
+        fast[i] = (uint16_t)(fast[i] - (fast[i] >> 2) + more);
+        slow[i] = (uint16_t)(slow[i] - (slow[i] >> 4) + more);
+    }
+}
+
+VECTOR static void update_zero(uint16_t *restrict fast, uint16_t *restrict slow, ptrdiff_t size) {
+    for (ptrdiff_t i = 0; i < size; i++) {
+        fast[i] = (uint16_t)(fast[i] - (fast[i] >> 2));
+        slow[i] = (uint16_t)(slow[i] - (slow[i] >> 4));
+    }
+}
+
+static void model_update(Model *model, int coded) {
+    if (coded)
+        update_coded(model->fast, model->slow, model->mag, model->size);
+    else
+        update_zero(model->fast, model->slow, model->size);
+}
+
+/* ---- prediction, for the few channels that have one; planes are [height][pitch] ---- */
+
+/* The part of the predictions of row y that the row above gives. */
+static void predict_above(const Model *model, const int16_t *restrict row, ptrdiff_t y, int32_t *restrict above) {
+    const ptrdiff_t width = model->width, last = width - 1;
+    if (y == 0) {
+        for (ptrdiff_t x = 0; x < width; x++) above[x] = 32;
+        return;
+    }
+    const int16_t *restrict before = row - model->pitch;
+    const int32_t t = model->mean_w[1], tl = model->mean_w[2], tr = model->mean_w[3];
+    above[0] = (t + tl) * before[0] + tr * before[width > 1] + 32;
+    for (ptrdiff_t x = 1; x < last; x++) above[x] = t * before[x] + tl * before[x - 1] + tr * before[x + 1] + 32;
+    if (last) above[last] = (t + tr) * before[last] + tl * before[last - 1] + 32;
+}
+
+/* In the first row the left neighbour stands for the top ones, too. */
+static int32_t left_weight(const Model *model, ptrdiff_t y) {
+    const int8_t *w = model->mean_w;
+    return y ? w[0] : w[0] + w[1] + w[2] + w[3];
+}
+
+static inline int32_t predict(int32_t weight, int32_t left, int32_t above) {
+    const int32_t mean = (weight * left + above) >> 6;
+    return mean < -MAX_SYMBOL ? -MAX_SYMBOL : mean > MAX_SYMBOL ? MAX_SYMBOL : mean;
+}
+
+#endif

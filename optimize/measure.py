@@ -15,9 +15,9 @@ from edgepress.bench.macs import macs_per_pixel
 from edgepress.bench.metrics import mean_psnr, measure
 from edgepress.runtime import coder
 from edgepress.runtime.codec import Codec
+from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.tables import EntropyTables
 
-from .graph import run
 from .tflite import parameters, undelegated
 
 FINEST = (
@@ -78,6 +78,20 @@ class Scores:
     bpp: float | None
 
 
+def middle(image: NDArray[Any], stride: int, side: int) -> NDArray[Any]:
+    """The middle of an image, at most `side` pixels a side and whole multiples of `stride`.
+
+    Raises: EdgepressError for an image smaller than the stride.
+    """
+    height, width = (min(n, side) // stride * stride for n in image.shape[:2])
+    if not height or not width:
+        raise EdgepressError(
+            f"an image of {image.shape[1]}x{image.shape[0]} pixels is smaller than the stride, {stride}"
+        )
+    y, x = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return np.ascontiguousarray(image[y : y + height, x : x + width])
+
+
 def weigh(encoder: bytes, decoder: bytes) -> Networks:
     """Bytes, parameters, multiply-adds and undelegated operations of two TFLite models with a static shape."""
     counts = [parameters(model) for model in (encoder, decoder)]
@@ -100,6 +114,8 @@ def score_float(
     zero_point: int,
 ) -> Scores:
     """Keras 3 halves, their latent unquantized between them; the rate is that on the int8 grid of `scale`, float32[C]."""
+    from .graph import run  # loads Keras, which a run that is in the cache does not need
+
     outputs, sizes = [], []
     for image in images:
         z = run(encoder, image[None] / np.float32(255))

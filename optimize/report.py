@@ -17,12 +17,12 @@ from .pipeline import Outcome
 
 def print_outcome(outcome: Outcome, console: Console) -> None:
     """Choices, the table of stages, and what the package does at other qualities."""
-    latent = outcome.halves["float"].latent
-    console.print(f"latent: {latent.layer}, {latent.why}", highlight=False)
-    for rewrite in outcome.rewritten.rewrites:
-        console.print(f"rewritten: {rewrite.layer}: {rewrite.what}", highlight=False)
+    console.print(f"latent: {outcome.latent['layer']}, {outcome.latent['why']}", highlight=False)
+    rewritten = outcome.facts["rewritten"]
+    for rewrite in rewritten["rewrites"]:
+        console.print(f"rewritten: {rewrite['layer']}: {rewrite['what']}", highlight=False)
     console.print(
-        f"largest difference of the rewritten model: {outcome.rewritten.max_difference:.1e}", highlight=False
+        f"largest difference of the rewritten model: {rewritten['max_difference']:.1e}", highlight=False
     )
     console.print(stage_table("Stage by stage", outcome.stages))
     console.print(stage_table("The package by quality", outcome.qualities))

@@ -1,0 +1,142 @@
+"""What stages hand on, and how it is kept in the cache: Keras models, converted networks, entropy tables."""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepress.runtime.tables import EntropyTables
+
+from .convert import FloatPair, Pair
+from .step import Kind
+
+if TYPE_CHECKING:
+    from .latent_range import LatentRange
+
+
+class Made:
+    """A Keras 3 model in the optimizer's form, and what a report says of its making (JSON).
+
+    Out of the cache it is a file's content at first: Keras is loaded when the model itself is asked for.
+    """
+
+    def __init__(self, model: Any, facts: dict[str, Any] | None = None, content: bytes = b""):
+        self.facts = facts or {}
+        self._model, self._content = model, content
+
+    @property
+    def model(self) -> Any:
+        """The model; every stage leaves it as it is."""
+        if self._model is None:
+            self._model = _read_keras(self._content)
+        return self._model
+
+
+@dataclass(frozen=True)
+class LatentScale:
+    """`LatentRange` without its models."""
+
+    scale: NDArray[np.float32]
+    gain: NDArray[np.uint16]
+    unit: float
+    zero_point: int
+
+    @classmethod
+    def of(cls, filled: LatentRange) -> LatentScale:
+        return cls(filled.scale, filled.gain, filled.unit, filled.zero_point)
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        scale = [float(f"{value:.6g}") for value in self.scale]
+        return {"unit": self.unit, "scale": scale, "zero_point": self.zero_point}
+
+
+@dataclass(frozen=True)
+class Int8:
+    """The networks of a package, and how their latent fills int8."""
+
+    pair: Pair
+    latent: LatentScale
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def _pack_model(made: Made) -> dict[str, bytes]:
+    with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
+        path = Path(folder) / "model.keras"
+        made.model.save(path)
+        return {"model.keras": path.read_bytes(), "facts.json": json.dumps(made.facts).encode()}
+
+
+def _unpack_model(members: dict[str, bytes]) -> Made:
+    return Made(None, json.loads(members["facts.json"]), members["model.keras"])
+
+
+def _read_keras(content: bytes) -> Any:
+    import keras
+
+    import edgepress.train.layers  # noqa: F401  registers the custom layers
+
+    with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
+        path = Path(folder) / "model.keras"
+        path.write_bytes(content)
+        return keras.saving.load_model(path, compile=False)
+
+
+def _pack_int8(made: Int8) -> dict[str, bytes]:
+    arrays = io.BytesIO()
+    np.savez(arrays, scale=made.latent.scale, gain=made.latent.gain)
+    figures = {
+        "scale": made.pair.scale,
+        "zero_point": made.pair.zero_point,
+        "unit": made.latent.unit,
+        "latent_zero_point": made.latent.zero_point,
+        "facts": made.facts,
+    }
+    return {
+        "encoder.tflite": made.pair.encoder,
+        "decoder.tflite": made.pair.decoder,
+        "latent.npz": arrays.getvalue(),
+        "int8.json": json.dumps(figures).encode(),
+    }
+
+
+def _unpack_int8(members: dict[str, bytes]) -> Int8:
+    figures = json.loads(members["int8.json"])
+    with np.load(io.BytesIO(members["latent.npz"]), allow_pickle=False) as arrays:
+        latent = LatentScale(arrays["scale"], arrays["gain"], figures["unit"], figures["latent_zero_point"])
+    pair = Pair(members["encoder.tflite"], members["decoder.tflite"], figures["scale"], figures["zero_point"])
+    return Int8(pair, latent, figures["facts"])
+
+
+def _pack_floats(pairs: dict[str, FloatPair]) -> dict[str, bytes]:
+    members = {}
+    for name, pair in pairs.items():
+        members |= {f"{name}/encoder.tflite": pair.encoder, f"{name}/decoder.tflite": pair.decoder}
+    return members
+
+
+def _unpack_floats(members: dict[str, bytes]) -> dict[str, FloatPair]:
+    names = dict.fromkeys(member.split("/")[0] for member in members)
+    return {name: FloatPair(*(members[f"{name}/{half}.tflite"] for half in ("encoder", "decoder"))) for name in names}
+
+
+def _pack_tables(tables: EntropyTables) -> dict[str, bytes]:
+    sizes = [tables.sets, tables.channels, tables.bank, int(tables.bank_freq.size)]
+    return {"tables.bin": tables.to_bytes(), "sizes.json": json.dumps(sizes).encode()}
+
+
+def _unpack_tables(members: dict[str, bytes]) -> EntropyTables:
+    return EntropyTables.from_bytes(members["tables.bin"], *json.loads(members["sizes.json"]))
+
+
+MODEL: Kind[Made] = Kind(_pack_model, _unpack_model)
+INT8: Kind[Int8] = Kind(_pack_int8, _unpack_int8)
+FLOATS: Kind[dict[str, FloatPair]] = Kind(_pack_floats, _unpack_floats)
+TABLES: Kind[EntropyTables] = Kind(_pack_tables, _unpack_tables)

@@ -1,0 +1,143 @@
+"""What the stages of a run do with models; the one module of a run that needs TensorFlow, imported when a stage is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from edgepress.runtime.errors import EdgepressError
+
+from .convert import FloatPair, Job, Pair, convert
+from .keys import Images
+from .latent_range import fill_int8
+from .made import Int8, LatentScale, Made
+from .measure import middle
+from .prune import prune as prune_weights
+from .recipe import ChannelsPart, LossPart, PrunePart, QuantizePart
+from .rewrite import rewrite as rewrite_model
+from .split import Halves, split
+
+Count = Callable[[int], None]  # is told how many steps were done
+
+
+def load(read: Callable[[], Any], latent: str) -> Made:
+    """The model that `read` gives, with the latent that was found; `latent` names another layer."""
+    model = read()
+    return Made(model, {"latent": asdict(split(model, latent or None).latent)})
+
+
+def rewrite(made: Made, images: Images) -> Made:
+    """Exact rewrites, see `rewrite.rewrite`."""
+    found = rewrite_model(made.model, images.floats)
+    facts = {"rewrites": [asdict(r) for r in found.rewrites], "max_difference": found.max_difference}
+    return Made(found.model, facts)
+
+
+def remove_dead(made: Made, latent: str, images: Images) -> Made:
+    """Channels that are never active on the images removed, see `dead_channels.remove_dead`."""
+    from .dead_channels import remove_dead as remove
+
+    found = remove(made.model, images.floats, latent=latent)
+    facts = {"removed": found.channels, "where": found.where, "max_difference": found.max_difference}
+    return Made(found.model, facts)
+
+
+def cut_channels(made: Made, latent: str, images: Images, settings: ChannelsPart, weights: LossPart) -> Made:
+    """Channels removed by importance, without fine-tuning, see `channel_prune.prune_channels`."""
+    from .channel_prune import prune_channels
+
+    found = prune_channels(
+        made.model,
+        images.floats,
+        settings.keep_macs,
+        settings.criterion,
+        latent,
+        settings.group,
+        loss=loss(weights),
+    )
+    facts = {
+        "macs_before": found.macs_before,
+        "macs_after": found.macs_after,
+        "channels": found.channels,
+        "notes": found.notes,
+    }
+    return Made(found.model, facts)
+
+
+def distill(
+    made: Made,
+    teacher: Made,
+    latent: str,
+    images: Images,
+    settings: ChannelsPart,
+    weights: LossPart,
+    count: Count,
+) -> Made:
+    """The fine-tuning of a cut model, see `distill.fine_tune`."""
+    from .distill import fine_tune
+
+    found = fine_tune(
+        made.model,
+        teacher.model,
+        images.floats,
+        loss=loss(weights),
+        steps=settings.steps,
+        batch=settings.batch,
+        crop=settings.crop,
+        learning_rate=settings.learning_rate,
+        match=settings.match,
+        latent=latent,
+        seed=settings.seed,
+        progress=lambda *_: count(1),
+    )
+    facts = {**made.facts, "loss_before": found.loss_before, "loss_after": found.loss_after}
+    return Made(found.model, facts)
+
+
+def prune(made: Made, images: Images, settings: PrunePart, weights: LossPart, count: Count) -> Made:
+    """Single weights set to zero, see `prune.prune`."""
+    found = prune_weights(
+        made.model, images.floats, loss(weights), **asdict(settings), progress=lambda *_: count(1)
+    )
+    facts = {"sparsity": found.sparsity, "loss_before": found.loss_before, "loss_after": found.loss_after}
+    return Made(found.model, facts)
+
+
+def int8(
+    stages: Mapping[str, Made], latent: str, images: Images, settings: QuantizePart
+) -> tuple[Int8, dict[str, FloatPair]]:
+    """The last stage as int8 TFLite, its latent filling int8; and, as the process is there, all as float32 (`floats`)."""
+    cut = {name: split(made.model, latent) for name, made in stages.items()}
+    source = list(cut.values())[-1]
+    whole = [middle(image, source.latent.stride, max(image.shape)) for image in images.floats]
+    filled = fill_int8(source, whole, settings.latent_unit)
+    final = filled.halves
+    job = Job(final.encoder, final.decoder, True, filled.int8_scale, filled.zero_point)
+    *floats, pair = convert([*_float_jobs(cut), job], images.pixels)
+    assert isinstance(pair, Pair)
+    return Int8(pair, LatentScale.of(filled)), _named(cut, floats)
+
+
+def floats(stages: Mapping[str, Made], latent: str) -> dict[str, FloatPair]:
+    """The stages as float32 TFLite, in one process."""
+    cut = {name: split(made.model, latent) for name, made in stages.items()}
+    return _named(cut, convert(_float_jobs(cut)))
+
+
+def _float_jobs(stages: Mapping[str, Halves]) -> list[Job]:
+    return [Job(halves.encoder, halves.decoder, int8=False) for halves in stages.values()]
+
+
+def _named(stages: Iterable[str], pairs: Iterable[FloatPair | Pair]) -> dict[str, FloatPair]:
+    return {name: pair for name, pair in zip(stages, pairs, strict=True) if isinstance(pair, FloatPair)}
+
+
+def loss(weights: LossPart) -> Callable[[Any, Any], Any]:
+    """The hybrid loss of fine-tuning; EdgepressError for weights that cannot be."""
+    from edgepress.train.losses import hybrid_loss
+
+    try:
+        return hybrid_loss(weights.a, weights.b, weights.c, weights.vgg or None)
+    except ValueError as error:
+        raise EdgepressError(str(error)) from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from statistics import fmean, stdev
 from typing import TypeVar
 
@@ -33,7 +34,7 @@ class Budget:
     def bound(self, losses: Sequence[float]) -> float:
         """The upper end of the mean of `losses`, one for each image, at the confidence; the mean itself of a single one."""
         mean = fmean(losses)
-        if len(losses) < 2:
+        if len(losses) < 2 or not isfinite(mean):
             return mean
         from scipy.special import stdtrit  # on use: only searches need it
 

@@ -23,7 +23,7 @@ from edgepress.bench.table import print_result
 from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.files import atomic_write
 
-from .cli import progress, quiet_tensorflow
+from .cli import progress
 from .panels import Panel, side_by_side
 from .recipe import load_recipe
 

@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 RGB = NDArray[np.uint8]
 
 _ROOMS = {room: Path(__file__).parents[1] / room for room in ("runtime", "bench", "train", "optimize")}
-_IMPORT = re.compile(r"^\s*(?:from\s+(\.\w*|edgepress[\w.]*)\s+import\s+([\w ,]+|\()|import\s+(edgepress[\w.]*))", re.M)
+_IMPORT = re.compile(
+    r"^\s*(?:from\s+(\.\w*|edgepress[\w.]*)\s+import\s+([\w ,]+|\()|import\s+(edgepress[\w.]*))", re.M
+)
 # What computes, besides our own code: other versions give other weights, models and figures.
 _LIBRARIES = ("tensorflow", "keras", "tf-keras", "tensorflow-model-optimization", "ai-edge-litert", "numpy")
 
@@ -77,10 +79,14 @@ def _imported(room: Path, source: str) -> Iterable[Path]:
     """Our own modules that a source file imports, wherever it does so."""
     for base, names, plain in _IMPORT.findall(source):
         parts = (plain or base).split(".")
-        folder, rest = (room, parts[1:]) if base.startswith(".") else (_ROOMS.get("".join(parts[1:2])), parts[2:])
+        folder, rest = (
+            (room, parts[1:]) if base.startswith(".") else (_ROOMS.get("".join(parts[1:2])), parts[2:])
+        )
         if folder is None:
             continue
-        modules = [part for part in rest[:1] if part] or [name.split(" as ")[0].strip() for name in names.split(",")]
+        modules = [part for part in rest[:1] if part] or [
+            name.split(" as ")[0].strip() for name in names.split(",")
+        ]
         yield from (path for module in modules if (path := folder / f"{module}.py").is_file())
 
 

@@ -124,7 +124,10 @@ def _pack_floats(pairs: dict[str, FloatPair]) -> dict[str, bytes]:
 
 def _unpack_floats(members: dict[str, bytes]) -> dict[str, FloatPair]:
     names = dict.fromkeys(member.split("/")[0] for member in members)
-    return {name: FloatPair(*(members[f"{name}/{half}.tflite"] for half in ("encoder", "decoder"))) for name in names}
+    return {
+        name: FloatPair(*(members[f"{name}/{half}.tflite"] for half in ("encoder", "decoder")))
+        for name in names
+    }
 
 
 def _pack_tables(tables: EntropyTables) -> dict[str, bytes]:

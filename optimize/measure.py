@@ -70,12 +70,21 @@ class Networks:
 
 
 @dataclass(frozen=True)
-class Scores:
-    """Means over images: PSNR in dB, SSIM (None when an image is under 11 pixels), bits per pixel if known."""
+class ImageScore:
+    """One image: PSNR in dB, SSIM (None under 11 pixels), bits per pixel."""
 
     psnr: float
     ssim: float | None
-    bpp: float | None
+    bpp: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Means over images: PSNR in dB, SSIM (None when an image is under 11 pixels), bits per pixel."""
+
+    psnr: float
+    ssim: float | None
+    bpp: float
 
 
 def middle(image: NDArray[Any], stride: int, side: int) -> NDArray[Any]:
@@ -112,20 +121,43 @@ def score_float(
     tables: EntropyTables,
     scale: NDArray[np.float32],
     zero_point: int,
-) -> Scores:
+) -> list[ImageScore]:
     """Keras 3 halves, their latent unquantized between them; the rate is that on the int8 grid of `scale`, float32[C]."""
     from .graph import run  # loads Keras, which a run that is in the cache does not need
 
     outputs, sizes = [], []
     for image in images:
         z = run(encoder, image[None] / np.float32(255))
-        outputs.append(np.rint(np.clip(run(decoder, z)[0], 0, 1) * 255).astype(np.uint8))
-        grid = np.clip(np.rint(z[0] / scale) + zero_point, -128, 127).astype(np.int8)
-        sizes.append(len(coder.encode_latent(grid, zero_point, tables, FINEST)))
+        outputs.append(_pixels(run(decoder, z)[0]))
+        sizes.append(len(coder.encode_latent(on_grid(z[0], scale, zero_point), zero_point, tables, FINEST)))
     return _scores(images, outputs, sizes)
 
 
-def score_int8(codec: Codec, images: Sequence[RGB]) -> Scores:
+def score_float_files(
+    encoder: Any,
+    decoder: Any,
+    images: Sequence[RGB],
+    tables: EntropyTables,
+    scale: NDArray[np.float32],
+    zero_point: int,
+    quality: int,
+) -> list[ImageScore]:
+    """Keras 3 halves as the networks of a package would be at one quality: latents on the int8 grid, coded, decoded."""
+    from .graph import run
+
+    outputs, sizes = [], []
+    for image in images:
+        grid = on_grid(run(encoder, image[None] / np.float32(255))[0], scale, zero_point)
+        data = coder.encode_latent(grid, zero_point, tables, quality)
+        symbols = coder.decode_symbols(data, np.transpose(grid, (2, 0, 1)).shape, tables, quality)
+        decoded = coder.dequantize(symbols, zero_point, tables, quality)
+        z = (decoded.astype(np.float32) - zero_point) * scale
+        outputs.append(_pixels(run(decoder, z[None])[0]))
+        sizes.append(len(data))
+    return _scores(images, outputs, sizes)
+
+
+def score_int8(codec: Codec, images: Sequence[RGB]) -> list[ImageScore]:
     """The networks of a package alone: every int8 latent goes from one to the other as it is."""
     package = codec.package
     latents = [codec.latent(image) for image in images]
@@ -133,18 +165,34 @@ def score_int8(codec: Codec, images: Sequence[RGB]) -> Scores:
     return _scores(images, [codec.reconstruct(z) for z in latents], sizes)
 
 
-def score_files(codec: Codec, images: Sequence[RGB], quality: int) -> Scores:
+def score_files(codec: Codec, images: Sequence[RGB], quality: int) -> list[ImageScore]:
     """Real files, encoded and decoded."""
     files = [codec.encode(image, quality) for image in images]
     return _scores(images, [codec.decode_array(file) for file in files], [len(file) for file in files])
 
 
-def _scores(images: Sequence[RGB], outputs: Sequence[RGB], file_bytes: Sequence[float]) -> Scores:
-    found = [measure(a, b, multiscale=False) for a, b in zip(images, outputs, strict=True)]
-    similar = [q.ssim for q in found if q.ssim is not None]
-    rates = [8 * n / (i.shape[0] * i.shape[1]) for n, i in zip(file_bytes, images, strict=True)]
+def means(found: Sequence[ImageScore]) -> Scores:
+    """The means over images."""
+    similar = [score.ssim for score in found if score.ssim is not None]
     return Scores(
-        psnr=mean_psnr([q.psnr for q in found]),
+        psnr=mean_psnr([score.psnr for score in found]),
         ssim=fmean(similar) if len(similar) == len(found) else None,
-        bpp=fmean(rates),
+        bpp=fmean(score.bpp for score in found),
     )
+
+
+def on_grid(latent: NDArray[np.float32], scale: NDArray[np.float32], zero_point: int) -> NDArray[np.int8]:
+    """A float latent (H, W, C) in int8 steps."""
+    return np.clip(np.rint(latent / scale) + zero_point, -128, 127).astype(np.int8)
+
+
+def _pixels(output: NDArray[np.float32]) -> RGB:
+    return np.rint(np.clip(output, 0, 1) * 255).astype(np.uint8)
+
+
+def _scores(images: Sequence[RGB], outputs: Sequence[RGB], file_bytes: Sequence[int]) -> list[ImageScore]:
+    scores = []
+    for image, output, size in zip(images, outputs, file_bytes, strict=True):
+        found = measure(image, output, multiscale=False)
+        scores.append(ImageScore(found.psnr, found.ssim, 8 * size / (image.shape[0] * image.shape[1])))
+    return scores

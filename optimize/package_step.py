@@ -15,7 +15,7 @@ from edgepress.runtime.package import write_package
 from .cache import Cache
 from .convert import FloatPair, Pair
 from .keys import Images
-from .measure import FINEST, Scores, Stage, middle, score_files
+from .measure import FINEST, Scores, Stage, means, middle, score_files
 from .plan import Begin, Plan
 from .recipe import Recipe
 from .stages import file_stage, float_stage, int8_stage, time_stages
@@ -89,9 +89,10 @@ def package_step(
             path = Path(folder) / "measured.epm"
             # The figures go into the manifest; a first package, without them, is there to be measured.
             codec = Codec(write_package(path, **details, figures={}))
-            scores = {quality: score_files(codec, images, quality) for quality in (*QUALITIES, FINEST)}
+            scores = {quality: means(score_files(codec, images, quality)) for quality in (*QUALITIES, FINEST)}
             rows = [
-                float_stage(stage, halves[stage], floats[stage], made.latent, codec, images) for stage in models
+                float_stage(stage, halves[stage], floats[stage], made.latent, codec, images)
+                for stage in models
             ]
             rows.append(int8_stage(made.pair, codec, images))
             write_package(path, **details, figures=_figures(scores, len(images)))

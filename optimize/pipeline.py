@@ -15,9 +15,9 @@ from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.files import atomic_write
 from edgepress.runtime.package import Package, read_package
 
+from .autosearch import Found, search_recipe
 from .cache import Cache
 from .keys import Images
-from .made import Made
 from .measure import Stage
 from .package_step import QUALITIES, package_step, timing_step
 from .plan import Begin, Plan, quiet
@@ -37,7 +37,8 @@ class Outcome:
             `sparsity` ... of pruned, and so on; of int8: the latent's scale.
         stages: rows: float, rewritten, the stages that the recipe asks for, int8, package.
         qualities: rows of the package at QUALITIES.
-        recipe: what was asked for.
+        recipe: what was asked for; after a search, with what it chose.
+        found: by the search inside a budget; None when none was asked for.
     """
 
     package: Package
@@ -45,6 +46,7 @@ class Outcome:
     stages: list[Stage]
     qualities: list[Stage]
     recipe: Recipe
+    found: Found | None = None
 
     @property
     def latent(self) -> dict[str, Any]:
@@ -67,6 +69,7 @@ class Outcome:
             "pruning": self.facts.get("pruned"),
             "stages": [asdict(stage) for stage in self.stages],
             "qualities": [asdict(stage) for stage in self.qualities],
+            "search": self.found and self.found.as_dict(),
             "recipe": self.recipe.as_dict(),
         }
 
@@ -107,12 +110,15 @@ def optimize(
     start = model if isinstance(model, Source) else model_source(model, source)
     with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
         kept = cache or Cache(Path(folder))
-        plan = Plan(start, Images(training), recipe, kept, begin)
-        seen = Images(held_out)
+        images, seen = Images(training), Images(held_out)
+        found = None
+        if recipe.search.max_drop:
+            recipe, found = search_recipe(start, images, seen, recipe, kept, begin)
+        plan = Plan(start, images, recipe, kept, begin)
         packed = package_step(plan, seen, recipe, name or output.stem, source, kept, begin)
         times = timing_step(plan, packed, seen, recipe, kept, begin)
         rows = [replace(row, latency_ms=ms) for row, ms in zip(packed.get().rows, times.get(), strict=True)]
         atomic_write(output, packed.get().content)
         package = read_package(output)
         first = len(rows) - len(QUALITIES)
-        return Outcome(package, packed.get().facts, rows[:first], rows[first:], recipe)
+        return Outcome(package, packed.get().facts, rows[:first], rows[first:], recipe, found)

@@ -1,7 +1,7 @@
 """A run as steps, from the trained model to the entropy tables: what depends on what. Nothing is computed here.
 
-    float -> rewritten -> dead -> channels -> pruned -> int8 -> tables
-                          (each of the middle ones only where the recipe asks for it)
+float -> rewritten -> dead -> channels -> pruned -> int8 -> tables
+                      (each of the middle ones only where the recipe asks for it)
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from edgepress.runtime.tables import EntropyTables
+from edgepress.train.quiet import import_tensorflow_quietly
 
 from .cache import Cache
 from .convert import FloatPair
@@ -47,7 +48,9 @@ class Plan:
     def __init__(self, source: Source, images: Images, recipe: Recipe, cache: Cache, begin: Begin = quiet):
         self._images, self._recipe, self._cache, self._begin = images, recipe, cache, begin
         loaded = ("load", "split")
-        self.models = {"float": Step(cache, "float", MODEL, loaded, [source.key, recipe.model], self._load(source))}
+        self.models = {
+            "float": Step(cache, "float", MODEL, loaded, [source.key, recipe.model], self._load(source))
+        }
         self._add("rewritten", ("rewrite",), [], lambda work, made, _: work.rewrite(made, images))
         if recipe.channels.dead:
             self._add(
@@ -158,6 +161,8 @@ class Plan:
 
 
 def _work() -> Any:
-    from . import work  # imports TensorFlow
+    """The module `work`, imported when there is something to do, since TensorFlow takes seconds."""
+    import_tensorflow_quietly()
+    from . import work
 
     return work

@@ -21,7 +21,11 @@ DEFAULT = SHIPPED / "default.toml"
 
 
 CRITERIA = ("taylor", "activation", "magnitude", "bn_scale")
-MODES = ("ptq", "qat", "mixed")  # data alone; training under simulated int8; layers that lose most left in float
+MODES = (
+    "ptq",
+    "qat",
+    "mixed",
+)  # data alone; training under simulated int8; layers that lose most left in float
 METRICS = ("psnr", "ssim", "bd-rate")
 
 
@@ -233,7 +237,7 @@ def shipped_recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
 
 
-def dump_recipe(recipe: Recipe) -> str:
+def recipe_text(recipe: Recipe) -> str:
     """The recipe as a TOML file with all keys and their comments, which `load_recipe` reads back as the same."""
     values, part = recipe.as_dict(), ""
     lines = []

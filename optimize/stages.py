@@ -15,7 +15,7 @@ from edgepress.runtime.codec import Codec
 
 from .convert import FloatPair, Pair
 from .made import LatentScale
-from .measure import FINEST, Scores, Stage, score_float, score_int8, weigh
+from .measure import FINEST, Scores, Stage, means, score_float, score_int8, weigh
 from .tflite import TFLite
 
 if TYPE_CHECKING:
@@ -30,12 +30,12 @@ def float_stage(
     """A row, without latency, of a float stage; its rate is that on the grid of the latent in `codec`."""
     tables = codec.package.tables
     scores = score_float(halves.encoder, halves.decoder, images, tables, latent.scale, latent.zero_point)
-    return _row(name, models, scores)
+    return _row(name, models, means(scores))
 
 
 def int8_stage(pair: Pair, codec: Codec, images: Sequence[RGB]) -> Stage:
     """A row, without latency, of the int8 networks in `codec`."""
-    return _row("int8", pair, score_int8(codec, images))
+    return _row("int8", pair, means(score_int8(codec, images)))
 
 
 def file_stage(name: str, content: bytes, scores: Scores) -> Stage:

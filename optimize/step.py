@@ -29,7 +29,8 @@ class Kind(Generic[T]):
 
 # Anything that JSON can hold; tuples come back as lists.
 FIGURES: Kind[Any] = Kind(
-    lambda value: {"figures.json": json.dumps(value).encode()}, lambda members: json.loads(members["figures.json"])
+    lambda value: {"figures.json": json.dumps(value).encode()},
+    lambda members: json.loads(members["figures.json"]),
 )
 
 
@@ -45,7 +46,13 @@ class Step(Generic[T]):
     """
 
     def __init__(
-        self, cache: Cache, name: str, kind: Kind[T], modules: tuple[str, ...], inputs: Any, make: Callable[[], T]
+        self,
+        cache: Cache,
+        name: str,
+        kind: Kind[T],
+        modules: tuple[str, ...],
+        inputs: Any,
+        make: Callable[[], T],
     ):
         self.name = name
         self.key = digest(name, fingerprint(*modules), inputs)

@@ -124,6 +124,7 @@ def plan(model: Any, latent: str = "", *, cut_latent: bool = False) -> ChannelPl
 
 def observe(model: Any, batch: Any, visit: Callable[[Any, Any], None]) -> Any:
     """Run a flat model on a batch, layer by layer, telling `visit` (layer, first input) of each; gives the output."""
+
     def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
         visit(operation, keras.tree.flatten(args)[0])
         return operation(*args, **kwargs)
@@ -184,10 +185,8 @@ class _Walk:
                 self._units.fix(self.tensors[tensor])
         sources = [self.tensors[tensor] for tensor in step.reads]
         shapes = [self._shapes[tensor] for tensor in step.reads]
-        if isinstance(step.output, (list, tuple)) or not sources:
-            written = None
-        else:
-            written = self._written(step, sources, shapes)
+        single = bool(sources) and not isinstance(step.output, (list, tuple))
+        written = self._written(step, sources, shapes) if single else None
         if written is None:  # nothing is known of this one: all that goes in or comes out stays
             for source in sources:
                 self._units.fix(source)

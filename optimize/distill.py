@@ -66,7 +66,9 @@ def fine_tune(
     learner = rebuild(student)
     first, second = (_with_latent(model, latent) for model in (learner, teacher))
     weight = LATENT_WEIGHT if len(first.outputs) > 1 and _alike(first, second) else 0.0
-    optimizer = keras.optimizers.Adam(_rate(learning_rate, steps), use_ema=True, ema_momentum=_momentum(steps))
+    optimizer = keras.optimizers.Adam(
+        _rate(learning_rate, steps), use_ema=True, ema_momentum=_momentum(steps)
+    )
     optimizer.build(learner.trainable_variables)
     update = _step(first, second, loss, optimizer, match, weight)
     losses = []

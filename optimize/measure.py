@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -17,8 +17,9 @@ from edgepress.runtime import coder
 from edgepress.runtime.codec import Codec
 from edgepress.runtime.tables import EntropyTables
 
+from .convert import FloatPair
 from .graph import run
-from .tflite import parameters, undelegated
+from .tflite import TFLite, parameters, undelegated
 
 FINEST = (
     100  # the quality at which stages are compared: one step of the symbols is one int8 step of the latent
@@ -107,6 +108,14 @@ def score_float(
         grid = np.clip(np.rint(z[0] / scale) + zero_point, -128, 127).astype(np.int8)
         sizes.append(len(coder.encode_latent(grid, zero_point, tables, FINEST)))
     return _scores(images, outputs, sizes)
+
+
+def score_pair(pair: FloatPair, images: Sequence[RGB]) -> Scores:
+    """TFLite models with float ends, in whatever mode; there is no rate, since their latents are not integers."""
+    encoder, decoder = TFLite(pair.encoder), TFLite(pair.decoder)
+    outputs = [decoder.run(encoder.run(image[None] / np.float32(255)))[0] for image in images]
+    levels = [np.rint(np.clip(output, 0, 1) * 255).astype(np.uint8) for output in outputs]
+    return replace(_scores(images, levels, [0] * len(images)), bpp=None)
 
 
 def score_int8(codec: Codec, images: Sequence[RGB]) -> Scores:

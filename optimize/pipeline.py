@@ -143,9 +143,9 @@ def optimize(
     whole = [middle(image, latent.stride, max(image.shape)) for image in floats]
     filled = fill_int8(list(halves.values())[-1], whole, recipe.quantize.latent_unit)
     final = filled.halves
-    jobs = [Job(h.encoder, h.decoder, int8=False) for h in halves.values()]
+    jobs = [Job(h.encoder, h.decoder, "float32") for h in halves.values()]
     pairs = convert(
-        [*jobs, Job(final.encoder, final.decoder, True, filled.int8_scale, filled.zero_point)], training
+        [*jobs, Job(final.encoder, final.decoder, "int8", filled.int8_scale, filled.zero_point)], training
     )
     floated = {stage: p for stage, p in zip(halves, pairs, strict=False) if isinstance(p, FloatPair)}
     pair = pairs[-1]

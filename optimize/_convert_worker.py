@@ -25,6 +25,7 @@ MOVES = ("DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "STRIDED_SLICE", "SLICE", "RESHAPE"
 # Operations whose int8 output has a scale that TFLite prescribes.
 PRESCRIBED = ("LOGISTIC", "TANH", "SOFTMAX")
 PIXELS = (0.0, 1.0)
+INT16X8 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
 
 
 def main(folder: Path) -> None:
@@ -37,23 +38,37 @@ def main(folder: Path) -> None:
             keras.saving.load_model(place / f"{half}.keras", compile=False) for half in ("encoder", "decoder")
         )
         shape = (1, job["side"], job["side"], 3)
-        if job["int8"]:
+        if job["mode"] == "int8":
             assert tiles is not None
             given = job["latent_scale"] and _given_range(job["latent_scale"], job["zero_point"])
             files, result = _int8(encoder, decoder, shape, tiles, given)
         else:
-            files, result = _float(encoder, decoder, shape), {}
+            files, result = _float(encoder, decoder, shape, job["mode"], tiles), {}
         for half, content in files.items():
             (place / f"{half}.tflite").write_bytes(content)
         (place / "result.json").write_text(json.dumps(result))
 
 
-def _float(encoder: Any, decoder: Any, shape: tuple[int, ...]) -> dict[str, bytes]:
-    latent = tuple(encoder.compute_output_shape(shape))
-    return {
-        "encoder": _trim(_converter(encoder, shape).convert()),
-        "decoder": _trim(_converter(decoder, latent).convert()),
+def _float(
+    encoder: Any, decoder: Any, shape: tuple[int, ...], mode: str, tiles: np.ndarray | None
+) -> dict[str, bytes]:
+    converters = {
+        "encoder": _converter(encoder, shape),
+        "decoder": _converter(decoder, tuple(encoder.compute_output_shape(shape))),
     }
+    if mode != "float32":
+        for converter in converters.values():
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            if mode == "float16":
+                converter.target_spec.supported_types = [tf.float16]
+    if mode == "int16x8":
+        assert tiles is not None
+        latents = [np.asarray(encoder(tile, training=False)) for tile in tiles]
+        for converter, samples in zip(converters.values(), (list(tiles), latents), strict=True):
+            converter.representative_dataset = lambda samples=samples: ([sample] for sample in samples)
+            # TFLite has no 16-bit DEPTH_TO_SPACE: what is missing stays in float.
+            converter.target_spec.supported_ops = [INT16X8, tf.lite.OpsSet.TFLITE_BUILTINS]
+    return {half: _trim(converter.convert()) for half, converter in converters.items()}
 
 
 def _int8(

@@ -1,4 +1,4 @@
-"""From Keras 3 halves to TFLite: float32, and full-integer int8 whose two halves share the latent's scale.
+"""From Keras 3 halves to TFLite: full-integer int8 whose two halves share the latent's scale, and others to compare with.
 
 The int8 route is calibrate -> edit -> quantize: TensorFlow's converter writes the ranges it saw on representative
 images into a float model; the range of the latent is then set, the same in both halves, and the model quantized. So
@@ -25,14 +25,25 @@ from .tflite import TFLite
 
 CALIBRATION_CROPS = 100
 SIDE = 128  # image side of the static shape written into the models; they can be resized
+CALIBRATED = ("int8", "int16x8")  # modes that need representative images
+# What TFLite offers, and what there is to know of each.
+MODES = {
+    "int8": "weights, activations and both ends in int8: the one that packages are made of",
+    "float32": "as trained",
+    "float16": "weights stored in 16 bits and widened when loaded: half the bytes, no speed",
+    "dynamic": "int8 weights, activations quantized anew for every input: a quarter of the bytes, some of the speed",
+    "int16x8": "int8 weights, 16-bit activations: nearly float quality, but it leaves the fast path, since XNNPACK has no "
+    "kernels for it and TFLite's own run instead",
+}
 
 
 @dataclass(frozen=True)
 class FloatPair:
-    """Encoder and decoder as float32 TFLite models."""
+    """Encoder and decoder as TFLite models with float32 at both ends, in any mode but int8."""
 
     encoder: bytes
     decoder: bytes
+    mode: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -50,7 +61,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Job:
-    """What to convert: two Keras 3 halves, as float32 or (int8) with a `latent_scale` or the range seen on images.
+    """What to convert: two Keras 3 halves, in a mode of MODES; int8 with a `latent_scale` or the range seen on images.
 
     `zero_point` goes with `latent_scale`.
 
@@ -60,7 +71,7 @@ class Job:
 
     encoder: Any
     decoder: Any
-    int8: bool
+    mode: str = "int8"
     latent_scale: float | None = None
     zero_point: int = 0
     resizable: bool = True
@@ -71,7 +82,7 @@ def convert_float(encoder: Any, decoder: Any) -> FloatPair:
 
     Raises: as `convert_pair`.
     """
-    pair = convert([Job(encoder, decoder, int8=False)])[0]
+    pair = convert([Job(encoder, decoder, "float32")])[0]
     assert isinstance(pair, FloatPair)
     return pair
 
@@ -102,15 +113,20 @@ def convert_pair(
         ConversionError: TensorFlow cannot convert a half, or what came out has other types, scales or shapes.
         UnsupportedModelError: a stride that is no integer.
     """
-    job = Job(encoder, decoder, True, latent_scale, resizable=resizable)
+    job = Job(encoder, decoder, latent_scale=latent_scale, resizable=resizable)
     pair = convert([job], images)[0]
     assert isinstance(pair, Pair)
     return pair
 
 
 def convert(jobs: Sequence[Job], images: Sequence[np.ndarray] = ()) -> list[FloatPair | Pair]:
-    """Do several conversions in one process, whose start costs seconds. Images and errors as in `convert_pair`."""
+    """Do several conversions in one process, whose start costs seconds. Images and errors as in `convert_pair`.
+
+    Returns: `Pair` for int8 jobs, `FloatPair` for others.
+    """
     for job in jobs:
+        if job.mode not in MODES:
+            raise ConversionError(f"no mode is called {job.mode!r}; choose one of {', '.join(MODES)}")
         if job.latent_scale is not None and not job.latent_scale > 0:
             raise ConversionError(f"latent_scale must be positive, not {job.latent_scale}")
     strides = [_stride(job.encoder) for job in jobs]
@@ -118,8 +134,8 @@ def convert(jobs: Sequence[Job], images: Sequence[np.ndarray] = ()) -> list[Floa
     for job, stride, (result, encoder, decoder) in zip(
         jobs, strides, _work(jobs, strides, images), strict=True
     ):
-        if not job.int8:
-            pairs.append(FloatPair(encoder, decoder))
+        if job.mode != "int8":
+            pairs.append(FloatPair(encoder, decoder, job.mode))
             continue
         pair = Pair(encoder, decoder, result["scale"], result["zero_point"])
         check_pair(pair, stride, job.resizable)
@@ -188,12 +204,12 @@ def _work(
             job.encoder.save(folder / str(i) / "encoder.keras")
             job.decoder.save(folder / str(i) / "decoder.keras")
             plan[str(i)] = {
-                "int8": job.int8,
+                "mode": job.mode,
                 "latent_scale": job.latent_scale,
                 "zero_point": job.zero_point,
                 "side": _side(stride),
             }
-        if any(job.int8 for job in jobs):
+        if any(job.mode in CALIBRATED for job in jobs):
             np.save(folder / "tiles.npy", calibration_crops(images, max(_side(stride) for stride in strides)))
         (folder / "jobs.json").write_text(json.dumps(plan))
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -18,7 +18,8 @@ from edgepress.runtime.codec import Codec
 from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.tables import EntropyTables
 
-from .tflite import parameters, undelegated
+from .convert import FloatPair
+from .tflite import TFLite, parameters, undelegated
 
 FINEST = (
     100  # the quality at which stages are compared: one step of the symbols is one int8 step of the latent
@@ -80,11 +81,11 @@ class ImageScore:
 
 @dataclass(frozen=True)
 class Scores:
-    """Means over images: PSNR in dB, SSIM (None when an image is under 11 pixels), bits per pixel."""
+    """Means over images: PSNR in dB, SSIM (None when an image is under 11 pixels), bits per pixel if known."""
 
     psnr: float
     ssim: float | None
-    bpp: float
+    bpp: float | None
 
 
 def middle(image: NDArray[Any], stride: int, side: int) -> NDArray[Any]:
@@ -155,6 +156,13 @@ def score_float_files(
         outputs.append(_pixels(run(decoder, z[None])[0]))
         sizes.append(len(data))
     return _scores(images, outputs, sizes)
+
+
+def score_pair(pair: FloatPair, images: Sequence[RGB]) -> Scores:
+    """TFLite models with float ends, in whatever mode; there is no rate, since their latents are not integers."""
+    encoder, decoder = TFLite(pair.encoder), TFLite(pair.decoder)
+    outputs = [_pixels(decoder.run(encoder.run(image[None] / np.float32(255)))[0]) for image in images]
+    return replace(means(_scores(images, outputs, [0] * len(images))), bpp=None)
 
 
 def score_int8(codec: Codec, images: Sequence[RGB]) -> list[ImageScore]:

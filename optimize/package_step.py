@@ -18,7 +18,7 @@ from .keys import Images
 from .measure import FINEST, Scores, Stage, means, middle, score_files
 from .plan import Begin, Plan
 from .recipe import Recipe
-from .stages import file_stage, float_stage, int8_stage, time_stages
+from .stages import compared_stage, file_stage, float_stage, int8_stage, time_stages
 from .step import FIGURES, Kind, Step
 
 QUALITIES = (10, 25, 50, 75, 90)  # of the rows that show what the finished package does
@@ -61,6 +61,7 @@ def package_step(
 
     def make() -> Packed:
         tables, made, floats = plan.tables.get(), plan.int8.get(), plan.floats.get()
+        others = plan.compared.get() if recipe.measure.compare else {}
         models = {stage: step.get() for stage, step in plan.models.items()}
         begin("measure", None)
         from .split import split  # loads Keras
@@ -94,6 +95,7 @@ def package_step(
                 float_stage(stage, halves[stage], floats[stage], made.latent, codec, images)
                 for stage in models
             ]
+            rows += [compared_stage(mode, pair, images) for mode, pair in others.items()]
             rows.append(int8_stage(made.pair, codec, images))
             write_package(path, **details, figures=_figures(scores, len(images)))
             content = path.read_bytes()
@@ -114,6 +116,8 @@ def timing_step(
 
     def make() -> list[float]:
         made, networks = packed.get(), dict[str, FloatPair | Pair](plan.floats.get())
+        if recipe.measure.compare:
+            networks |= plan.compared.get()
         networks["int8"] = plan.int8.get().pair
         image = crops(held_out, plan.latent["stride"], recipe)[0]
         count = begin("time", recipe.measure.repeats)

@@ -41,6 +41,7 @@ class Plan:
         models: Keras models by name of the stage, in order, from float on.
         cut: the model whose channels were cut and not yet fine-tuned; None when none are.
         floats: the models as float32 TFLite.
+        compared: the last model as float16, dynamic and int16x8.
         int8: the networks of the package.
         tables: its entropy tables.
     """
@@ -72,6 +73,8 @@ class Plan:
             )
         self.floats = Step(cache, "floats", FLOATS, _CONVERTER, list(self.models.items()), self._floats)
         quantized, modules = [self._last, images, recipe.quantize], (*_CONVERTER, "latent_range")
+        inputs = [self._last, images]
+        self.compared = Step(cache, "compared", FLOATS, _CONVERTER, inputs, self._compared)
         self.int8 = Step(cache, "int8", INT8, modules, quantized, self._int8)
         fitted = [self.int8, images, recipe.codec]
         self.tables = Step(cache, "tables", TABLES, ("fit_networks",), fitted, self._tables)
@@ -153,6 +156,11 @@ class Plan:
         models = {name: step.get() for name, step in self.models.items()}
         self._begin("convert to float TFLite", None)
         return _work().floats(models, self.layer())
+
+    def _compared(self) -> dict[str, FloatPair]:
+        made = self._last.get()
+        self._begin("convert to float16, dynamic-range and int16x8", None)
+        return _work().compared(made, self.layer(), self._images)
 
     def _tables(self) -> EntropyTables:
         made, stride = self.int8.get(), self.latent["stride"]

@@ -15,7 +15,7 @@ from edgepress.runtime.codec import Codec
 
 from .convert import FloatPair, Pair
 from .made import LatentScale
-from .measure import FINEST, Scores, Stage, means, score_float, score_int8, weigh
+from .measure import FINEST, Scores, Stage, means, score_float, score_int8, score_pair, weigh
 from .tflite import TFLite
 
 if TYPE_CHECKING:
@@ -31,6 +31,11 @@ def float_stage(
     tables = codec.package.tables
     scores = score_float(halves.encoder, halves.decoder, images, tables, latent.scale, latent.zero_point)
     return _row(name, models, means(scores))
+
+
+def compared_stage(mode: str, models: FloatPair, images: Sequence[RGB]) -> Stage:
+    """A row, without latency, of networks in a mode that packages are not made of."""
+    return _row(mode, models, score_pair(models, images))
 
 
 def int8_stage(pair: Pair, codec: Codec, images: Sequence[RGB]) -> Stage:

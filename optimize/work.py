@@ -113,7 +113,7 @@ def int8(
     whole = [middle(image, source.latent.stride, max(image.shape)) for image in images.floats]
     filled = fill_int8(source, whole, settings.latent_unit)
     final = filled.halves
-    job = Job(final.encoder, final.decoder, True, filled.int8_scale, filled.zero_point)
+    job = Job(final.encoder, final.decoder, "int8", filled.int8_scale, filled.zero_point)
     *floats, pair = convert([*_float_jobs(cut), job], images.pixels)
     assert isinstance(pair, Pair)
     return Int8(pair, LatentScale.of(filled)), _named(cut, floats)
@@ -125,8 +125,17 @@ def floats(stages: Mapping[str, Made], latent: str) -> dict[str, FloatPair]:
     return _named(cut, convert(_float_jobs(cut)))
 
 
+def compared(made: Made, latent: str, images: Images) -> dict[str, FloatPair]:
+    """A model in the modes that packages are not made of, by mode."""
+    halves = split(made.model, latent)
+    modes = ("float16", "dynamic", "int16x8")
+    return _named(
+        modes, convert([Job(halves.encoder, halves.decoder, mode) for mode in modes], images.pixels)
+    )
+
+
 def _float_jobs(stages: Mapping[str, Halves]) -> list[Job]:
-    return [Job(halves.encoder, halves.decoder, int8=False) for halves in stages.values()]
+    return [Job(halves.encoder, halves.decoder, "float32") for halves in stages.values()]
 
 
 def _named(stages: Iterable[str], pairs: Iterable[FloatPair | Pair]) -> dict[str, FloatPair]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -74,12 +74,7 @@ def search_recipe(
         )
     budget = Budget(settings.metric, settings.max_drop, settings.confidence)
     evaluator = Evaluator(source, images, held_out, recipe, budget, cache, begin)
-    sensitivity, impossible = {}, []
-    for keep in sorted(set(settings.keep_macs), reverse=True):
-        try:
-            sensitivity[keep] = evaluator.sensitivity(keep)
-        except EdgepressError as error:
-            impossible.append(f"{keep:.0%}: {error}")
+    sensitivity, impossible = _sensitivities(evaluator, sorted(set(settings.keep_macs), reverse=True))
     candidates = grid(list(sensitivity), settings.modes)
     if not candidates:
         raise EdgepressError(f"nothing to search in: {'; '.join(impossible)}")
@@ -94,3 +89,14 @@ def search_recipe(
         )
     found = Found(budget, points, chosen, picks(points), len(candidates) - len(points), impossible)
     return recipe_for(recipe, chosen.candidate), found
+
+
+def _sensitivities(evaluator: Evaluator, keeps: Sequence[float]) -> tuple[dict[float, float], list[str]]:
+    """The loss by cutting for each share, from the largest on, and why the smallest ones cannot be had."""
+    found: dict[float, float] = {}
+    try:
+        for keep in keeps:
+            found[keep] = evaluator.sensitivity(keep)
+    except EdgepressError as error:  # no channel is left to go: nor would there be one further down
+        return found, [f"{rest:.0%}: {error}" for rest in keeps[len(found) :]]
+    return found, []

@@ -49,7 +49,12 @@ _path = click.Path(path_type=Path)
               "dB of PSNR (0.2), or ssim=0.005, or bd-rate=2 (percent).")  # fmt: skip
 @click.option("--json", "json_file", type=_path, help="Write all figures to this file.")
 @click.option("--report", "report_file", type=_path, help="Write a self-contained HTML page to this file.")
-@click.option("--cache", "cache_folder", type=_path, help=f"Folder of finished stages; default: {CACHE} beside the output.")  # fmt: skip
+@click.option(
+    "--cache",
+    "cache_folder",
+    type=_path,
+    help=f"Folder of finished stages; default: {CACHE} beside the output.",
+)
 @click.option("--no-cache", is_flag=True, help="Neither read nor keep finished stages.")
 @click.option("--name", help="Name of the package; default: the output's name without suffix.")
 @click.option("--latent", help="Layer whose output is coded; default: the narrowest tensor.")
@@ -132,7 +137,7 @@ def optimize(
                 source=model.name,
                 begin=begin,
                 cache=cache,
-                details=report_file is not None,
+                with_details=report_file is not None,
             )
     except KeyboardInterrupt:
         hint = "" if no_cache else "; the same command goes on from the last finished stage"

@@ -118,21 +118,12 @@ class _Halves:
     def macs_per_pixel(self) -> list[float]:
         """Multiply-adds of encoder and decoder per image pixel: convolutions and matrix products."""
         from .graph import trace
+        from .layer_macs import layer_macs
+
+        def total(model: Any, shape: tuple[int, int, int]) -> float:
+            return sum(map(layer_macs, trace(model, shape))) / side**2
 
         side = 16 * self.stride
         encoder, decoder = self._models
         latent = (16, 16, decoder.inputs[0].shape[-1])
-        return [_macs(trace(encoder, (side, side, 3))) / side**2, _macs(trace(decoder, latent)) / side**2]
-
-
-def _macs(steps: Any) -> int:
-    total = 0
-    for step in steps:
-        weights = [w for w in getattr(step.operation, "weights", []) if "kernel" in w.name]
-        places = int(np.prod(step.output.shape[1:-1]))
-        if (
-            type(step.operation).__name__ == "Conv2DTranspose"
-        ):  # takes a kernel for every position of its input
-            places //= int(np.prod(step.operation.strides))
-        total += sum(int(np.prod(w.shape)) for w in weights) * places
-    return total
+        return [total(encoder, (side, side, 3)), total(decoder, latent)]

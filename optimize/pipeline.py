@@ -17,6 +17,7 @@ from edgepress.runtime.package import Package, read_package
 
 from .autosearch import Found, search_recipe
 from .cache import Cache
+from .details import Details, details
 from .keys import Images
 from .measure import Stage
 from .package_step import QUALITIES, package_step, timing_step
@@ -39,6 +40,7 @@ class Outcome:
         qualities: rows of the package at QUALITIES.
         recipe: what was asked for; after a search, with what it chose.
         found: by the search inside a budget; None when none was asked for.
+        details: what only the HTML page shows; None unless asked for.
     """
 
     package: Package
@@ -47,6 +49,7 @@ class Outcome:
     qualities: list[Stage]
     recipe: Recipe
     found: Found | None = None
+    details: Details | None = None
 
     @property
     def latent(self) -> dict[str, Any]:
@@ -85,6 +88,7 @@ def optimize(
     source: str = "",
     begin: Begin = quiet,
     cache: Cache | None = None,
+    with_details: bool = False,
 ) -> Outcome:
     """Turn a trained autoencoder into a codec package.
 
@@ -98,6 +102,7 @@ def optimize(
         source: what the model came from, for the package's provenance.
         begin: is told what happens, see `plan.Begin`.
         cache: where finished stages are kept and found; None keeps nothing.
+        with_details: also make what only the HTML page shows.
 
     Raises: EdgepressError for models, recipes or images that cannot be used; OSError when the output cannot be written.
     """
@@ -120,5 +125,6 @@ def optimize(
         rows = [replace(row, latency_ms=ms) for row, ms in zip(packed.get().rows, times.get(), strict=True)]
         atomic_write(output, packed.get().content)
         package = read_package(output)
+        shown = details(plan, packed, seen, recipe, kept, begin) if with_details else None
         first = len(rows) - len(QUALITIES)
-        return Outcome(package, packed.get().facts, rows[:first], rows[first:], recipe, found)
+        return Outcome(package, packed.get().facts, rows[:first], rows[first:], recipe, found, shown)

@@ -42,14 +42,13 @@ class Found:
     def as_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
         ahead = {point.candidate for point in front(self.points)}
-        named = {point.candidate: name for name, point in self.picks.items()}
         return {
             "budget": asdict(self.budget),
             "points": [
                 {
                     **asdict(point),
                     "front": point.candidate in ahead,
-                    "pick": named.get(point.candidate),
+                    "picks": [name for name, pick in self.picks.items() if pick is point],
                     "chosen": point is self.chosen,
                 }
                 for point in self.points

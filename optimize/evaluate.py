@@ -3,6 +3,7 @@ with the others where they can be, stay in the cache."""
 
 from __future__ import annotations
 
+import json
 import math
 import tempfile
 from collections.abc import Sequence
@@ -36,10 +37,14 @@ from .recipe import Recipe
 from .search import Measured, Point
 from .source import Source
 from .stages import latencies, pass_through, probe
-from .step import FIGURES, Step
+from .step import FIGURES, Kind, Step
 
 _GRID = (*QUALITIES, FINEST)  # of the curves that a BD-rate is taken from
 _MODULES = ("evaluate", "measure")
+_MEASURED: Kind[Measured] = Kind(
+    lambda found: {"figures.json": json.dumps(asdict(found)).encode()},
+    lambda members: _measured(json.loads(members["figures.json"])),
+)
 
 
 @dataclass(frozen=True)
@@ -96,9 +101,6 @@ class Evaluator:
         """Train, convert and measure a candidate, or find it in the cache."""
         plan = self._plan(recipe_for(self._recipe, candidate))
 
-        def make() -> dict[str, Any]:
-            return asdict(self._measured(candidate, plan))
-
         inputs = [
             plan.tables,
             self._whole.tables,
@@ -106,8 +108,10 @@ class Evaluator:
             self._budget.metric,
             self._recipe.measure.side,
         ]
-        found = Step(self._cache, "evaluation", FIGURES, _MODULES, inputs, make).get()
-        return Measured(**{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()})
+        step = Step(
+            self._cache, "evaluation", _MEASURED, _MODULES, inputs, lambda: self._measured(candidate, plan)
+        )
+        return step.get()
 
     def timed(self, points: Sequence[Point]) -> list[Point]:
         """The points with the latency of their networks, all in one interleaved run."""
@@ -209,6 +213,11 @@ class Evaluator:
         ]
 
 
+def _measured(figures: dict[str, Any]) -> Measured:
+    tuples = {key: tuple(figures[key]) for key in ("losses", "float_losses")}
+    return Measured(**{**figures, **tuples})
+
+
 def recipe_for(recipe: Recipe, candidate: Candidate) -> Recipe:
     """The recipe of a run, without a search, that makes what a candidate stands for."""
     return replace(
@@ -236,7 +245,7 @@ def _bd_rates(before: Sequence[Sequence[ImageScore]], after: Sequence[Sequence[I
     """For each image, percent more bytes at equal PSNR; infinite where the curves have no quality in common."""
     losses = []
     for old, new in zip(zip(*before, strict=True), zip(*after, strict=True), strict=True):
-        curves = [[_Rated(score.bpp, score.psnr) for score in curve] for curve in (old, new)]
-        percent = bd_rate(*curves).percent
+        first, second = ([_Rated(score.bpp, score.psnr) for score in curve] for curve in (old, new))
+        percent = bd_rate(first, second).percent
         losses.append(math.inf if percent is None else percent)
     return losses

@@ -51,7 +51,7 @@ class Images:
     @cached_property
     def floats(self) -> list[NDArray[np.float32]]:
         """The same as float32 in [0, 1]."""
-        return [image.astype("float32") / 255 for image in self.pixels]
+        return [image.astype(np.float32) / np.float32(255) for image in self.pixels]
 
 
 def digest(*parts: Any) -> str:

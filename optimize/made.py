@@ -116,7 +116,7 @@ def _unpack_int8(members: dict[str, bytes]) -> Int8:
 
 
 def _pack_floats(pairs: dict[str, FloatPair]) -> dict[str, bytes]:
-    members = {}
+    members: dict[str, bytes] = {}
     for name, pair in pairs.items():
         members |= {f"{name}/encoder.tflite": pair.encoder, f"{name}/decoder.tflite": pair.decoder}
     return members
@@ -125,7 +125,7 @@ def _pack_floats(pairs: dict[str, FloatPair]) -> dict[str, bytes]:
 def _unpack_floats(members: dict[str, bytes]) -> dict[str, FloatPair]:
     names = dict.fromkeys(member.split("/")[0] for member in members)
     return {
-        name: FloatPair(*(members[f"{name}/{half}.tflite"] for half in ("encoder", "decoder")))
+        name: FloatPair(members[f"{name}/encoder.tflite"], members[f"{name}/decoder.tflite"])
         for name in names
     }
 

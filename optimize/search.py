@@ -27,7 +27,7 @@ class Measured:
     bytes: int
     psnr: float
     ssim: float | None
-    bpp: float
+    bpp: float | None
     macs_per_pixel: float
 
 

@@ -1,4 +1,4 @@
-"""The search as a chart: every evaluated candidate by time and quality, its size as the size of the dot, the front, the picks."""
+"""The search as a chart: every evaluated candidate by time and quality, the dot as large as the package, front and picks."""
 
 from __future__ import annotations
 
@@ -60,8 +60,9 @@ def search_chart(found: Found) -> Chart:
     title = "Evaluated candidates by time and quality"
     return Chart(
         title,
-        f"Further left is faster, higher is better, a smaller dot is a smaller package. Circles are post-training int8, squares "
-        f"quantization-aware, diamonds mixed; filled ones are inside the budget of {found.budget.amount:g}"
+        "Further left is faster, higher is better, a smaller dot is a smaller package. Circles are post-training int8, "
+        "squares quantization-aware, diamonds mixed; "
+        f"filled ones are inside the budget of {found.budget.amount:g}"
         f"{UNITS[found.budget.metric]}. The dashed line is the Pareto front.",
         to_svg(figure, "search", title, f"{text}.", tips),
     )

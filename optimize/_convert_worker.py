@@ -30,7 +30,6 @@ PIXELS = (0.0, 1.0)
 def main(folder: Path) -> None:
     """Do the jobs listed in `folder`/jobs.json: each has a folder of its own with the two halves in it."""
     jobs = json.loads((folder / "jobs.json").read_text())
-    tiles = np.load(folder / "tiles.npy")[:, None] if (folder / "tiles.npy").exists() else None
     for name, job in jobs.items():
         place = folder / name
         encoder, decoder = (
@@ -38,7 +37,7 @@ def main(folder: Path) -> None:
         )
         shape = (1, job["side"], job["side"], 3)
         if job["int8"]:
-            assert tiles is not None
+            tiles = np.load(folder / f"tiles{job['side']}.npy")[:, None]
             given = job["latent_scale"] and _given_range(job["latent_scale"], job["zero_point"])
             files, result = _int8(encoder, decoder, shape, tiles, given)
         else:

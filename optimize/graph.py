@@ -138,14 +138,14 @@ def run(model: Any, batch: np.ndarray) -> np.ndarray:
 
     A model of fixed size runs on tiles of its size, which must divide H and W, and its outputs are laid side by side.
     """
-    return in_tiles(lambda part: np.asarray(model(part, training=False)), batch, fixed_side(model))
+    whole = batch.astype("float32", copy=False)
+    return in_tiles(lambda part: np.asarray(model(part, training=False)), whole, fixed_side(model))
 
 
 def in_tiles(
     call: Callable[[np.ndarray], np.ndarray], batch: np.ndarray, side: int | None, at_once: int = 64
 ) -> np.ndarray:
     """What `call` gives for (B, H, W, C), in tiles of `side`, at most `at_once` in a batch; side None: in one piece."""
-    batch = batch.astype("float32", copy=False) if batch.dtype != np.int8 else batch
     if side is None or batch.shape[1:3] == (side, side):
         return call(batch)
     count, rows, columns = batch.shape[0], batch.shape[1] // side, batch.shape[2] // side

@@ -18,12 +18,13 @@ from edgepress.runtime.tables import EntropyTables
 
 from .convert import FloatPair, Job, Pair, convert
 from .fit_tables import fit_tables, quality_steps, share_sets
+from .graph import in_tiles
 from .latent_range import LatentRange, fill_int8
 from .measure import FINEST, Scores, Stage, score_files
 from .prune import Pruned, prune
 from .recipe import Recipe
 from .rewrite import Rewritten, rewrite
-from .split import Halves, split
+from .split import Halves, Latent, split
 from .stages import file_stage, network_stages, timed
 from .tflite import TFLite
 
@@ -125,22 +126,23 @@ def optimize(
     begin("find the latent and split", None)
     halves = {"float": split(model, recipe.model.latent or None)}
     latent = halves["float"].latent
-    images = [middle(image, latent.stride, recipe.measure.side) for image in held_out]
+    images = [middle(image, latent.unit, max(recipe.measure.side, latent.unit)) for image in held_out]
 
     begin("rewrite", None)
     floats = [image.astype("float32") / 255 for image in training]
-    rewritten = rewrite(model, floats)
+    rewritten = rewrite(model, floats, keep=(latent.layer,))
     halves["rewritten"] = split(rewritten.model, latent.layer)
 
     pruned = None
     if recipe.prune.steps:
         count = begin("prune and fine-tune", recipe.prune.steps)
         settings = asdict(recipe.prune)
+        settings["crop"] = latent.tile or settings["crop"]
         pruned = prune(rewritten.model, floats, _loss(recipe), **settings, progress=lambda *_: count(1))
         halves["pruned"] = split(pruned.model, latent.layer)
 
     begin("convert to TFLite", None)
-    whole = [middle(image, latent.stride, max(image.shape)) for image in floats]
+    whole = [middle(image, latent.unit, max(image.shape)) for image in floats]
     filled = fill_int8(list(halves.values())[-1], whole, recipe.quantize.latent_unit)
     final = filled.halves
     jobs = [Job(h.encoder, h.decoder, int8=False) for h in halves.values()]
@@ -152,13 +154,14 @@ def optimize(
     assert isinstance(pair, Pair)
 
     begin("fit entropy tables", None)
-    tables = fit(pair, filled.gain, training, latent.stride, recipe)
+    tables = fit(pair, filled.gain, training, latent, recipe)
 
     begin("measure", None)
     details: dict[str, Any] = {
         "name": name or output.stem,
         "architecture": f"{model.name}; latent {latent.layer}: {latent.why}",
         "stride": latent.stride,
+        "tile": latent.tile or None,
         "zero_point": pair.zero_point,
         "encoder": pair.encoder,
         "decoder": pair.decoder,
@@ -187,14 +190,15 @@ def optimize(
 
 
 def fit(
-    pair: Pair, gain: NDArray[np.uint16], images: Sequence[RGB], stride: int, recipe: Recipe
+    pair: Pair, gain: NDArray[np.uint16], images: Sequence[RGB], latent: Latent, recipe: Recipe
 ) -> EntropyTables:
     """Entropy tables for the int8 latents that the encoder of `pair` makes of uint8 images."""
     encoder = TFLite(pair.encoder)
     latents = []
     for image in images:
-        pixels = middle(image, stride, max(image.shape))
-        latents.append(encoder.run((pixels[None] ^ np.uint8(128)).view(np.int8))[0])
+        pixels = middle(image, latent.unit, max(image.shape))
+        stored = (pixels[None] ^ np.uint8(128)).view(np.int8)
+        latents.append(in_tiles(encoder.run, stored, latent.tile or None, at_once=1)[0])
     steps = quality_steps(recipe.codec.finest, recipe.codec.coarsest)
     return fit_tables(
         latents,
@@ -208,15 +212,15 @@ def fit(
     )
 
 
-def middle(image: NDArray[Any], stride: int, side: int) -> NDArray[Any]:
-    """The middle of an image, at most `side` pixels a side and whole multiples of `stride`.
+def middle(image: NDArray[Any], unit: int, side: int) -> NDArray[Any]:
+    """The middle of an image, at most `side` pixels a side and whole multiples of `unit`, the stride or the tile's side.
 
-    Raises: EdgepressError for an image smaller than the stride.
+    Raises: EdgepressError for an image smaller than the unit.
     """
-    height, width = (min(n, side) // stride * stride for n in image.shape[:2])
+    height, width = (min(n, side) // unit * unit for n in image.shape[:2])
     if not height or not width:
         raise EdgepressError(
-            f"an image of {image.shape[1]}x{image.shape[0]} pixels is smaller than the stride, {stride}"
+            f"an image of {image.shape[1]}x{image.shape[0]} pixels is smaller than the {unit}x{unit} that the model takes"
         )
     y, x = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     return np.ascontiguousarray(image[y : y + height, x : x + width])

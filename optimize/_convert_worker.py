@@ -31,13 +31,14 @@ INT16X8 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_
 def main(folder: Path) -> None:
     """Do the jobs listed in `folder`/jobs.json: each has a folder of its own with the two halves in it."""
     jobs = json.loads((folder / "jobs.json").read_text())
-    tiles = np.load(folder / "tiles.npy")[:, None] if (folder / "tiles.npy").exists() else None
     for name, job in jobs.items():
         place = folder / name
         encoder, decoder = (
             keras.saving.load_model(place / f"{half}.keras", compile=False) for half in ("encoder", "decoder")
         )
         shape = (1, job["side"], job["side"], 3)
+        stored = folder / f"tiles{job['side']}.npy"
+        tiles = np.load(stored)[:, None] if stored.exists() else None
         if job["mode"] == "int8":
             assert tiles is not None
             given = job["latent_scale"] and _given_range(job["latent_scale"], job["zero_point"])

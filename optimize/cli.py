@@ -22,9 +22,9 @@ from .budget import parse_budget
 from .cache import Cache
 from .page import html_page
 from .pipeline import optimize as run
-from .recipe import CRITERIA, MODES, Recipe, load_recipe, recipe_text, shipped_recipes
+from .recipe import CRITERIA, MODES, RANGES, Recipe, load_recipe, recipe_text, shipped_recipes
 from .report import print_outcome, to_json
-from .source import file_source
+from .source import Source, file_source
 
 # TensorFlow takes seconds to import, so it has to wait until there is work; but a missing one is said at once.
 for _module in ("tensorflow", "keras", "tf_keras", "tensorflow_model_optimization"):
@@ -63,6 +63,13 @@ _path = click.Path(path_type=Path)
     type=float,
     help="Unit of the recipe's latent steps; default: the int8 step of the widest channel.",
 )
+@click.option("--encoder", type=_path, help="Encoder file, in place of MODEL; with --decoder.")
+@click.option("--decoder", type=_path, help="Decoder file.")
+@click.option(
+    "--input-range",
+    type=click.Choice(RANGES),
+    help="What the model takes for black and white; default: found out.",
+)
 @click.option("--dead/--no-dead", default=None, help="Remove channels that are never active.")
 @click.option("--keep-macs", type=float, help="Share of the multiply-adds to keep, 0.05..1; 1: all channels.")
 @click.option("--criterion", type=click.Choice(CRITERIA), help="Importance of a channel.")
@@ -88,6 +95,8 @@ def optimize(
     cache_folder: Path | None,
     no_cache: bool,
     name: str | None,
+    encoder: Path | None,
+    decoder: Path | None,
     **flags: Any,
 ) -> None:
     """Turn a trained Keras autoencoder (MODEL.keras) into a codec package.
@@ -100,16 +109,13 @@ def optimize(
     if dump_recipe:
         click.echo(recipe_text(recipe), nl=False)
         return
-    for value, hint in ((model, "argument 'MODEL'"), (data, "option '--data'"), (output, "option '-o'")):
-        if value is None:
-            raise click.UsageError(f"Missing {hint}.")
-    assert model is not None and data is not None and output is not None
+    if data is None or output is None:
+        raise click.UsageError(f"Missing option {'--data' if data is None else '-o'}.")
+    start = _source(model, encoder, decoder)
     if output.suffix != ".epm":
         raise EdgepressError(f"{output}: the output must end in .epm")
     if not output.parent.is_dir():
         raise FileNotFoundError(2, "no such folder", str(output.parent))
-    if not model.exists():
-        raise FileNotFoundError(2, "no such model file", str(model))
 
     def skipped(why: str) -> None:
         click.echo(f"skipped: {why}", err=True)
@@ -128,13 +134,13 @@ def optimize(
     try:
         with progress(console) as begin:
             outcome = run(
-                file_source(model),
+                start,
                 training,
                 held_out,
                 output,
                 recipe,
                 name=name,
-                source=model.name,
+                source=start.name,
                 begin=begin,
                 cache=cache,
                 with_details=report_file is not None,
@@ -153,6 +159,15 @@ def optimize(
         atomic_write(json_file, to_json(outcome))
     if report_file:
         atomic_write(report_file, html_page(outcome))
+
+
+def _source(model: Path | None, encoder: Path | None, decoder: Path | None) -> Source:
+    """The model file, or the two that stand for it."""
+    if encoder and decoder and not model:
+        return file_source((encoder, decoder))
+    if model and not encoder and not decoder:
+        return file_source(model)
+    raise click.UsageError("Give either MODEL or both --encoder and --decoder.")
 
 
 def divide(
@@ -184,6 +199,7 @@ def progress(console: Console) -> Iterator[Callable[[str, int | None], Callable[
 # Flags that stand for keys of the recipe: (part, key).
 _KEYS = {
     "latent": ("model", "latent"),
+    "input_range": ("model", "input_range"),
     "dead": ("channels", "dead"),
     "keep_macs": ("channels", "keep_macs"),
     "criterion": ("channels", "criterion"),

@@ -138,7 +138,7 @@ def convert(jobs: Sequence[Job], images: Sequence[np.ndarray] = ()) -> list[Floa
             pairs.append(FloatPair(encoder, decoder, job.mode))
             continue
         pair = Pair(encoder, decoder, result["scale"], result["zero_point"])
-        check_pair(pair, stride, job.resizable)
+        check_pair(pair, stride, job.resizable and not _fixed_side(job.encoder))
         pairs.append(pair)
     return pairs
 
@@ -182,14 +182,22 @@ def check_pair(pair: Pair, stride: int, resizable: bool = True) -> None:
 
 
 def _stride(encoder: Any) -> int:
+    if side := _fixed_side(encoder):
+        return side // encoder.outputs[0].shape[1]
     height = encoder.compute_output_shape((1, 256, 256, 3))[1]
     if not height or 256 % height:
         raise UnsupportedModelError(f"the encoder turns 256 rows into {height}; a divisor of 256 is needed")
     return 256 // height
 
 
-def _side(stride: int) -> int:
-    return -(-SIDE // stride) * stride
+def _fixed_side(model: Any) -> int | None:
+    from .graph import fixed_side  # loads Keras, which those who only handle pairs do not need
+
+    return fixed_side(model)
+
+
+def _side(job: Job, stride: int) -> int:
+    return _fixed_side(job.encoder) or -(-SIDE // stride) * stride
 
 
 def _work(
@@ -207,10 +215,10 @@ def _work(
                 "mode": job.mode,
                 "latent_scale": job.latent_scale,
                 "zero_point": job.zero_point,
-                "side": _side(stride),
+                "side": _side(job, stride),
             }
-        if any(job.mode in CALIBRATED for job in jobs):
-            np.save(folder / "tiles.npy", calibration_crops(images, max(_side(stride) for stride in strides)))
+        for side in {_side(job, s) for job, s in zip(jobs, strides, strict=True) if job.mode in CALIBRATED}:
+            np.save(folder / f"tiles{side}.npy", calibration_crops(images, side))
         (folder / "jobs.json").write_text(json.dumps(plan))
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
         done = subprocess.run(

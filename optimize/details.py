@@ -94,10 +94,11 @@ def _layers(plan: Plan) -> list[Layer]:
 
     model, latent = list(plan.models.values())[-1].get().model, plan.latent
     halves = split(model, latent["layer"])
-    side = 16 * latent["stride"]
+    places = latent["tile"] // latent["stride"] or 16
+    side = places * latent["stride"]
     ends = (
         ("encoder", halves.encoder, (side, side, 3)),
-        ("decoder", halves.decoder, (16, 16, latent["channels"])),
+        ("decoder", halves.decoder, (places, places, latent["channels"])),
     )
     found = []
     for half, part, shape in ends:
@@ -121,7 +122,7 @@ def _samples(plan: Plan, packed: Step[Packed], held_out: Images, recipe: Recipe)
     from .split import split
 
     halves = split(plan.models["float"].get().model, plan.layer())
-    images = crops(held_out, plan.latent["stride"], recipe)
+    images = crops(held_out, plan.latent["unit"], recipe)
     numbers = (
         pick_evenly(list(range(len(images))), recipe.measure.pictures) if recipe.measure.pictures else []
     )

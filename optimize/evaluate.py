@@ -119,7 +119,7 @@ class Evaluator:
 
         def make() -> list[float]:
             pairs = [plan.int8.get().pair for plan in plans]
-            image = crops(self._held_out, self._whole.latent["stride"], self._recipe)[0]
+            image = crops(self._held_out, self._whole.latent["unit"], self._recipe)[0]
             count = self._begin("time all that was evaluated", self._recipe.measure.repeats)
             contenders = [pass_through(pair, probe(pair, image)) for pair in pairs]
             return latencies(contenders, self._recipe.measure.repeats, count)
@@ -137,13 +137,14 @@ class Evaluator:
         float_rows = self._float_rows(plan, last)
         reference = self._float_rows(self._whole, "float")
         self._begin(f"measure {candidate}", None)
-        images = crops(self._held_out, self._whole.latent["stride"], self._recipe)
+        images = crops(self._held_out, self._whole.latent["unit"], self._recipe)
         with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
             package = write_package(
                 Path(folder) / "candidate.epm",
                 name="candidate",
                 architecture="",
                 stride=self._whole.latent["stride"],
+                tile=self._whole.latent["tile"] or None,
                 zero_point=made.pair.zero_point,
                 encoder=made.pair.encoder,
                 decoder=made.pair.decoder,
@@ -194,7 +195,7 @@ class Evaluator:
         from .split import split  # loads Keras
 
         halves = split(model, self._whole.layer())
-        images = crops(self._held_out, self._whole.latent["stride"], self._recipe)
+        images = crops(self._held_out, self._whole.latent["unit"], self._recipe)
         latent, tables = self._whole.int8.get().latent, self._whole.tables.get()
         return score_float(halves.encoder, halves.decoder, images, tables, latent.scale, latent.zero_point)
 
@@ -203,7 +204,7 @@ class Evaluator:
         from .split import split
 
         halves = split(plan.models[stage].get().model, self._whole.layer())
-        images = crops(self._held_out, self._whole.latent["stride"], self._recipe)
+        images = crops(self._held_out, self._whole.latent["unit"], self._recipe)
         latent, tables = plan.int8.get().latent, plan.tables.get()
         return [
             score_float_files(

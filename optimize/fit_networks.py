@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepress.runtime.tables import EntropyTables
 
@@ -14,13 +17,14 @@ from .recipe import CodecPart
 from .tflite import TFLite
 
 
-def fit_networks(made: Int8, images: Images, stride: int, settings: CodecPart) -> EntropyTables:
-    """Tables for the int8 latents that the encoder of `made` gives for the images, cropped to multiples of `stride`."""
+def fit_networks(made: Int8, images: Images, latent: dict[str, Any], settings: CodecPart) -> EntropyTables:
+    """Tables for the int8 latents that the encoder of `made` gives for the images; `latent` as in `Plan.latent`."""
     encoder = TFLite(made.pair.encoder)
     latents = []
     for image in images.pixels:
-        pixels = middle(image, stride, max(image.shape))
-        latents.append(encoder.run((pixels[None] ^ np.uint8(128)).view(np.int8))[0])
+        pixels = middle(image, latent["unit"], max(image.shape))
+        stored = (pixels[None] ^ np.uint8(128)).view(np.int8)
+        latents.append(_run(encoder, stored, latent["tile"])[0])
     steps = quality_steps(settings.finest, settings.coarsest)
     return fit_tables(
         latents,
@@ -32,3 +36,11 @@ def fit_networks(made: Int8, images: Images, stride: int, settings: CodecPart) -
         round256=settings.rounding,
         thinning=settings.thinning,
     )
+
+
+def _run(encoder: TFLite, batch: NDArray[np.int8], tile: int) -> NDArray[np.int8]:
+    if not tile:
+        return encoder.run(batch)
+    from .graph import in_tiles  # loads Keras
+
+    return in_tiles(encoder.run, batch, tile, at_once=1)

@@ -88,15 +88,15 @@ class Scores:
     bpp: float | None
 
 
-def middle(image: NDArray[Any], stride: int, side: int) -> NDArray[Any]:
-    """The middle of an image, at most `side` pixels a side and whole multiples of `stride`.
+def middle(image: NDArray[Any], unit: int, side: int) -> NDArray[Any]:
+    """The middle of an image, at most `side` pixels a side and whole multiples of `unit`, the stride or the tile's side.
 
-    Raises: EdgepressError for an image smaller than the stride.
+    Raises: EdgepressError for an image smaller than the unit.
     """
-    height, width = (min(n, side) // stride * stride for n in image.shape[:2])
+    height, width = (min(n, side) // unit * unit for n in image.shape[:2])
     if not height or not width:
         raise EdgepressError(
-            f"an image of {image.shape[1]}x{image.shape[0]} pixels is smaller than the stride, {stride}"
+            f"an image of {image.shape[1]}x{image.shape[0]} pixels is smaller than the {unit}x{unit} that the model takes"
         )
     y, x = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     return np.ascontiguousarray(image[y : y + height, x : x + width])

@@ -68,12 +68,13 @@ def package_step(
 
         halves = {stage: split(model.model, plan.layer()) for stage, model in models.items()}
         latent = plan.latent
-        images = crops(held_out, latent["stride"], recipe)
+        images = crops(held_out, latent["unit"], recipe)
         first = models["float"].model.name
         details: dict[str, Any] = {
             "name": name,
             "architecture": f"{first}; latent {latent['layer']}: {latent['why']}",
             "stride": latent["stride"],
+            "tile": latent["tile"] or None,
             "zero_point": made.pair.zero_point,
             "encoder": made.pair.encoder,
             "decoder": made.pair.decoder,
@@ -119,7 +120,7 @@ def timing_step(
         if recipe.measure.compare:
             networks |= plan.compared.get()
         networks["int8"] = plan.int8.get().pair
-        image = crops(held_out, plan.latent["stride"], recipe)[0]
+        image = crops(held_out, plan.latent["unit"], recipe)[0]
         count = begin("time", recipe.measure.repeats)
         names = [row.name for row in made.rows]
         with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
@@ -136,9 +137,9 @@ def machine() -> dict[str, Any]:
     return {fact: here[fact] for fact in _MACHINE}
 
 
-def crops(images: Images, stride: int, recipe: Recipe) -> list[Any]:
+def crops(images: Images, unit: int, recipe: Recipe) -> list[Any]:
     """The parts of the images that are measured, uint8 (H, W, 3)."""
-    return [middle(image, stride, recipe.measure.side) for image in images.pixels]
+    return [middle(image, unit, max(recipe.measure.side, unit)) for image in images.pixels]
 
 
 def _figures(scores: dict[int, Scores], images: int) -> dict[str, Any]:

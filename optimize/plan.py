@@ -48,11 +48,11 @@ class Plan:
 
     def __init__(self, source: Source, images: Images, recipe: Recipe, cache: Cache, begin: Begin = quiet):
         self._images, self._recipe, self._cache, self._begin = images, recipe, cache, begin
-        loaded = ("load", "split")
-        self.models = {
-            "float": Step(cache, "float", MODEL, loaded, [source.key, recipe.model], self._load(source))
-        }
-        self._add("rewritten", ("rewrite",), [], lambda work, made, _: work.rewrite(made, images))
+        loaded, inputs = ("load", "split"), [source.key, images, recipe.model]
+        self.models = {"float": Step(cache, "float", MODEL, loaded, inputs, self._load(source))}
+        self._add(
+            "rewritten", ("rewrite",), [], lambda work, made, _: work.rewrite(made, self.layer(), images)
+        )
         if recipe.channels.dead:
             self._add(
                 "dead",
@@ -67,7 +67,9 @@ class Plan:
                 "pruned",
                 ("prune",),
                 [recipe.prune, recipe.loss],
-                lambda work, made, count: work.prune(made, images, recipe.prune, recipe.loss, count),
+                lambda work, made, count: work.prune(
+                    made, self.latent["tile"], images, recipe.prune, recipe.loss, count
+                ),
                 "prune and fine-tune",
                 recipe.prune.steps,
             )
@@ -81,7 +83,7 @@ class Plan:
 
     @property
     def latent(self) -> dict[str, Any]:
-        """The latent's layer, stride, channels ..., see `split.Latent`."""
+        """The latent's layer, stride, channels, unit ..., see `split.Latent`."""
         return self.models["float"].get().facts["latent"]
 
     def layer(self) -> str:
@@ -128,7 +130,7 @@ class Plan:
                 ("distill",),
                 [whole, channels, loss],
                 lambda work, made, count: work.distill(
-                    made, whole.get(), self.layer(), images, channels, loss, count
+                    made, whole.get(), self.latent, images, channels, loss, count
                 ),
                 "fine-tune by distillation",
                 channels.steps,
@@ -141,7 +143,7 @@ class Plan:
     def _load(self, source: Source) -> Callable[[], Made]:
         def load() -> Made:
             self._begin("load the model, find the latent and split", None)
-            return _work().load(source.read, self._recipe.model.latent)
+            return _work().load(source, self._images, self._recipe.model)
 
         return load
 
@@ -163,9 +165,9 @@ class Plan:
         return _work().compared(made, self.layer(), self._images)
 
     def _tables(self) -> EntropyTables:
-        made, stride = self.int8.get(), self.latent["stride"]
+        made, latent = self.int8.get(), self.latent
         self._begin("fit entropy tables", None)
-        return fit_networks(made, self._images, stride, self._recipe.codec)
+        return fit_networks(made, self._images, latent, self._recipe.codec)
 
 
 def _work() -> Any:

@@ -26,14 +26,19 @@ MODES = (
     "qat",
     "mixed",
 )  # data alone; training under simulated int8; layers that lose most left in float
+RANGES = ("0..1", "-1..1", "0..255")
 METRICS = ("psnr", "ssim", "bd-rate")
 
 
 @dataclass(frozen=True)
 class ModelPart:
-    """latent: the layer whose output is coded; empty finds the narrowest tensor."""
+    """latent: the layer whose output is coded; empty finds the narrowest tensor.
+
+    input_range: what the model takes for black and white, one of RANGES; empty finds it out.
+    """
 
     latent: str = ""
+    input_range: str = ""
 
 
 @dataclass(frozen=True)
@@ -185,13 +190,14 @@ class Recipe:
         if not self.search.modes:
             raise RecipeError("search.modes must hold at least one mode")
         for name, value, known in (
+            ("model.input_range", self.model.input_range, ("", *RANGES)),
             ("channels.criterion", self.channels.criterion, CRITERIA),
             ("quantize.mode", self.quantize.mode, MODES),
             ("search.metric", self.search.metric, METRICS),
             *(("search.modes", mode, MODES) for mode in self.search.modes),
         ):
             if value not in known:
-                raise RecipeError(f"{name} must be one of {', '.join(known)}, not {value!r}")
+                raise RecipeError(f"{name} must be one of {', '.join(map(repr, known))}, not {value!r}")
 
     def with_values(self, document: dict[str, Any]) -> Recipe:
         """A copy with the values of a nested dict {part: {key: value}}; RecipeError for unknown keys or wrong types."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,34 +19,42 @@ class Source:
 
     Attributes:
         key: hash of all that decides it.
-        read: gives it as a Keras 3 model in the optimizer's form (`load.load_model`).
+        read: gives it as `load.Loaded`; takes uint8 images on which value ranges are tried, and the input range or None.
         name: what it is called in reports.
     """
 
     key: str
-    read: Callable[[], Any]
+    read: Callable[[Sequence[np.ndarray], str | None], Any]
     name: str
 
 
-def file_source(path: Path) -> Source:
-    """The model in a file. Raises FileNotFoundError."""
-    if not path.exists():
-        raise FileNotFoundError(2, "no such model file", str(path))
+def file_source(path: Path | tuple[Path, Path]) -> Source:
+    """The model in a file or folder, or (encoder, decoder) in two. Raises FileNotFoundError."""
+    parts = path if isinstance(path, tuple) else (path,)
+    for part in parts:
+        if not part.exists():
+            raise FileNotFoundError(2, "no such model file", str(part))
 
-    def read() -> Any:
-        from .load import load_model  # needs TensorFlow
+    def read(images: Sequence[np.ndarray], input_range: str | None) -> Any:
+        from .load import load  # loads Keras
 
-        return load_model(path)
+        return load(path, images, input_range)
 
-    return Source(digest(_content(path)), read, path.name)
+    return Source(digest(*map(_content, parts)), read, " + ".join(part.name for part in parts))
 
 
 def model_source(model: Any, name: str = "") -> Source:
-    """A Keras 3 model in the optimizer's form."""
+    """A Keras 3 model, whole."""
     found = hashlib.sha256(model.to_json().encode())
     for value in model.get_weights():
         found.update(np.ascontiguousarray(value).data)
-    return Source(found.hexdigest(), lambda: model, name or model.name)
+
+    def read(images: Sequence[np.ndarray], input_range: str | None) -> Any:
+        from .load import bring_in
+
+        return bring_in(model, name=name or model.name, images=images, input_range=input_range)
+
+    return Source(found.hexdigest(), read, name or model.name)
 
 
 def _content(path: Path) -> list[tuple[str, str]]:

@@ -14,22 +14,24 @@ from .latent_range import fill_int8
 from .made import Int8, LatentScale, Made
 from .measure import middle
 from .prune import prune as prune_weights
-from .recipe import ChannelsPart, LossPart, PrunePart, QuantizePart
+from .recipe import ChannelsPart, LossPart, ModelPart, PrunePart, QuantizePart
 from .rewrite import rewrite as rewrite_model
+from .source import Source
 from .split import Halves, split
 
 Count = Callable[[int], None]  # is told how many steps were done
 
 
-def load(read: Callable[[], Any], latent: str) -> Made:
-    """The model that `read` gives, with the latent that was found; `latent` names another layer."""
-    model = read()
-    return Made(model, {"latent": asdict(split(model, latent or None).latent)})
+def load(source: Source, images: Images, settings: ModelPart) -> Made:
+    """The model of the source, with the latent that was found or asked for."""
+    loaded = source.read(images.pixels, settings.input_range or None)
+    latent = split(loaded.model, settings.latent or loaded.latent).latent
+    return Made(loaded.model, {"latent": {**asdict(latent), "unit": latent.unit}, "notes": loaded.notes})
 
 
-def rewrite(made: Made, images: Images) -> Made:
+def rewrite(made: Made, latent: str, images: Images) -> Made:
     """Exact rewrites, see `rewrite.rewrite`."""
-    found = rewrite_model(made.model, images.floats)
+    found = rewrite_model(made.model, images.floats, keep=(latent,))
     facts = {"rewrites": [asdict(r) for r in found.rewrites], "max_difference": found.max_difference}
     return Made(found.model, facts)
 
@@ -68,13 +70,13 @@ def cut_channels(made: Made, latent: str, images: Images, settings: ChannelsPart
 def distill(
     made: Made,
     teacher: Made,
-    latent: str,
+    latent: dict[str, Any],
     images: Images,
     settings: ChannelsPart,
     weights: LossPart,
     count: Count,
 ) -> Made:
-    """The fine-tuning of a cut model, see `distill.fine_tune`."""
+    """The fine-tuning of a cut model, see `distill.fine_tune`; `latent` as in `Plan.latent`."""
     from .distill import fine_tune
 
     found = fine_tune(
@@ -84,10 +86,10 @@ def distill(
         loss=loss(weights),
         steps=settings.steps,
         batch=settings.batch,
-        crop=settings.crop,
+        crop=latent["tile"] or settings.crop,
         learning_rate=settings.learning_rate,
         match=settings.match,
-        latent=latent,
+        latent=latent["layer"],
         seed=settings.seed,
         progress=lambda *_: count(1),
     )
@@ -95,11 +97,12 @@ def distill(
     return Made(found.model, facts)
 
 
-def prune(made: Made, images: Images, settings: PrunePart, weights: LossPart, count: Count) -> Made:
-    """Single weights set to zero, see `prune.prune`."""
-    found = prune_weights(
-        made.model, images.floats, loss(weights), **asdict(settings), progress=lambda *_: count(1)
-    )
+def prune(
+    made: Made, tile: int, images: Images, settings: PrunePart, weights: LossPart, count: Count
+) -> Made:
+    """Single weights set to zero, see `prune.prune`; `tile`: the only size that the model takes, or 0."""
+    chosen = {**asdict(settings), "crop": tile or settings.crop}
+    found = prune_weights(made.model, images.floats, loss(weights), **chosen, progress=lambda *_: count(1))
     facts = {"sparsity": found.sparsity, "loss_before": found.loss_before, "loss_after": found.loss_after}
     return Made(found.model, facts)
 
@@ -110,7 +113,7 @@ def int8(
     """The last stage as int8 TFLite, its latent filling int8; and, as the process is there, all as float32 (`floats`)."""
     cut = {name: split(made.model, latent) for name, made in stages.items()}
     source = list(cut.values())[-1]
-    whole = [middle(image, source.latent.stride, max(image.shape)) for image in images.floats]
+    whole = [middle(image, source.latent.unit, max(image.shape)) for image in images.floats]
     filled = fill_int8(source, whole, settings.latent_unit)
     final = filled.halves
     job = Job(final.encoder, final.decoder, "int8", filled.int8_scale, filled.zero_point)

@@ -151,9 +151,8 @@ def optimize(
 
     print_outcome(outcome, console)
     if cache:
-        console.print(
-            f"stages from {cache.folder}: {len(cache.reused)} read, {len(cache.made)} made", highlight=False
-        )
+        made, read = len(cache.made), len(cache.reused)
+        console.print(f"{made} stages made, {read} read from {cache.folder}", highlight=False)
     console.print(f"{output}: {output.stat().st_size:,} bytes", highlight=False)
     if json_file:
         atomic_write(json_file, to_json(outcome))

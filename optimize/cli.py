@@ -6,6 +6,7 @@ import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,14 @@ def _dump_recipe(context: click.Context, _: click.Parameter, wanted: bool) -> No
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=click.Path(path_type=Path), required=False)
+@click.option("--encoder", type=click.Path(path_type=Path), help="Instead of MODEL: the encoder's file ...")
+@click.option("--decoder", type=click.Path(path_type=Path), help="... and the decoder's.")
+@click.option(
+    "--input-range",
+    type=click.Choice(["0..1", "-1..1", "0..255"]),
+    help="What the model takes for black and white; default: found out.",
+)
 @click.option(
     "--data", required=True, type=click.Path(path_type=Path), help="Folder of images like those to be coded."
 )
@@ -64,7 +72,10 @@ def _dump_recipe(context: click.Context, _: click.Parameter, wanted: bool) -> No
 @click.option("--steps", type=int, help="Fine-tuning steps while pruning; 0: do not prune.")
 @click.option("--seed", type=int, help="Of the crops in fine-tuning.")
 def optimize(
-    model: Path,
+    model: Path | None,
+    encoder: Path | None,
+    decoder: Path | None,
+    input_range: str | None,
     data: Path,
     validation: Path | None,
     output: Path,
@@ -77,10 +88,11 @@ def optimize(
     steps: int | None,
     seed: int | None,
 ) -> None:
-    """Turn a trained Keras autoencoder (MODEL.keras) into a codec package.
+    """Turn a trained Keras autoencoder into a codec package.
 
-    Finds the latent and splits there, rewrites transposed convolutions exactly, prunes with fine-tuning, converts to
-    int8 TFLite, fits the entropy tables, and measures every stage on images held out of the data.
+    MODEL is a .keras or .h5 file of any Keras, or a SavedModel folder of Keras 2. Finds the latent and splits there,
+    rewrites exactly what is slow on the device, prunes with fine-tuning, converts to int8 TFLite, fits the entropy
+    tables, and measures every stage on images held out of the data.
     """
     flags: dict[str, dict[str, Any]] = {
         "model": {"latent": latent},
@@ -91,6 +103,7 @@ def optimize(
     recipe = load_recipe(recipe_file, given)
     if output.suffix != ".epm":
         raise EdgepressError(f"{output}: the output must end in .epm")
+    source = model_files(model, encoder, decoder)
 
     def skipped(why: str) -> None:
         click.echo(f"skipped: {why}", err=True)
@@ -103,18 +116,31 @@ def optimize(
     with progress(console) as begin:
         begin("load the model", None)
         quiet_tensorflow()
-        from .load import load_model
+        from .load import load
         from .pipeline import optimize as run
 
-        outcome = run(
-            load_model(model), training, held_out, output, recipe, name=name, source=model.name, begin=begin
-        )
+        loaded = load(source, training, input_range)
+        for note in loaded.notes:
+            console.print(note, highlight=False, soft_wrap=True)
+        if loaded.latent and not recipe.model.latent:
+            recipe = replace(recipe, model=replace(recipe.model, latent=loaded.latent))
+        label = " + ".join(path.name for path in (model, encoder, decoder) if path)
+        outcome = run(loaded.model, training, held_out, output, recipe, name=name, source=label, begin=begin)
     from .report import print_outcome, to_json
 
     print_outcome(outcome, console)
     console.print(f"{output}: {output.stat().st_size:,} bytes", highlight=False)
     if json_file:
         atomic_write(json_file, to_json(outcome))
+
+
+def model_files(model: Path | None, encoder: Path | None, decoder: Path | None) -> Path | tuple[Path, Path]:
+    """What `load.load` takes; EdgepressError unless there is either a model or both of its halves."""
+    if model and not encoder and not decoder:
+        return model
+    if encoder and decoder and not model:
+        return encoder, decoder
+    raise EdgepressError("give a MODEL file, or both --encoder and --decoder")
 
 
 def divide(

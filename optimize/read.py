@@ -66,7 +66,9 @@ def _from_keras_2(path: Path) -> bool:
     import h5py
 
     if not h5py.is_hdf5(path):
-        raise UnsupportedModelError(f"{path}: not a Keras model file (.keras, .h5 or a SavedModel folder); {SAVE}")
+        raise UnsupportedModelError(
+            f"{path}: not a Keras model file (.keras, .h5 or a SavedModel folder); {SAVE}"
+        )
     with h5py.File(path) as file:
         if "model_config" not in file.attrs:
             raise UnsupportedModelError(f"{path}: holds weights only, not the layers; {SAVE}")

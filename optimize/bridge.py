@@ -207,6 +207,8 @@ def _twin(layer: Any, name: str, target: Any) -> Any:
 def _operator(layer: Any, kind: str, given: Any, axis: Any, names: Cloner, target: Any) -> Any:
     """The other Keras's output of an operation on tensors."""
     values = [v for v in keras.tree.flatten(given) if v is not None and not isinstance(v, str)]
+    # tf_keras records `1 - x` with the number as a tensor.
+    values = [float(v) if hasattr(v, "numpy") and len(v.shape) == 0 else v for v in values]
     name = names.unique(layer.name.replace(".", "_"))
     made = as_layer(kind, values, lambda v: hasattr(v, "shape"), axis, target.layers, name)
     if made is None:

@@ -77,5 +77,7 @@ def _from_keras_2(path: Path) -> bool:
 
 
 def _reason(error: Exception) -> str:
+    """One line of what may be pages: what Keras says was the cause, or else the first line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    causes = [line.partition("Exception encountered:")[2].strip() for line in lines if "Exception encountered:" in line]
+    return (causes or lines or [type(error).__name__])[-1 if causes else 0][:300]

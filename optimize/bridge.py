@@ -22,6 +22,7 @@ from edgepress.train.layers import DepthToSpace, EdgePadding, SpaceToDepth
 
 from .errors import UnsupportedModelError
 from .graph import Cloner, as_functional, replay
+from .operators import as_layer
 from .served import RENAMED, SETTINGS
 
 TOLERANCE = 1e-5
@@ -106,6 +107,9 @@ def to_tf_keras(model: Any, *, compare: bool = True) -> Any:
     inputs = [tf_keras.Input(t.shape[1:], name=t.name.split(":")[0], dtype=t.dtype) for t in source.inputs]
 
     def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(operation, keras.layers.Layer):
+            axis = getattr(operation, "axis", None)
+            return _operator(operation, type(operation).__name__, (args, kwargs), axis, names, tf_keras)
         fresh = id(operation) not in twins
         if fresh:
             twins[id(operation)] = _twin(operation, names.unique(operation.name), tf_keras)
@@ -153,6 +157,9 @@ def from_tf_keras(model: Any, *, compare: bool = True) -> Any:
         return [tensors[str(id(t))].pop() for t in source.outputs]
 
     def apply(layer: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        if type(layer).__name__ == "TFOpLambda":
+            axis = kwargs.pop("axis", None)
+            return _operator(layer, layer.symbol, (args, kwargs), axis, names, keras)
         _check_call(layer, kwargs)
         fresh = id(layer) not in twins
         if fresh:
@@ -195,6 +202,18 @@ def _twin(layer: Any, name: str, target: Any) -> Any:
     if kind in OWN:
         return OWN[kind][target is tf_keras](**settings)
     return getattr(target.layers, kind)(**settings)
+
+
+def _operator(layer: Any, kind: str, given: Any, axis: Any, names: Cloner, target: Any) -> Any:
+    """The other Keras's output of an operation on tensors."""
+    values = [v for v in keras.tree.flatten(given) if v is not None and not isinstance(v, str)]
+    # tf_keras records `1 - x` with the number as a tensor.
+    values = [float(v) if hasattr(v, "numpy") and len(v.shape) == 0 else v for v in values]
+    name = names.unique(layer.name.replace(".", "_"))
+    made = as_layer(kind, values, lambda v: hasattr(v, "shape"), axis, target.layers, name)
+    if made is None:
+        raise _unsupported(layer, f"no layer does what the operation {kind} does")
+    return made[0](made[1])
 
 
 def _check_call(layer: Any, kwargs: dict[str, Any]) -> None:

@@ -1,8 +1,9 @@
 """A model in the optimizer's form: one flat graph of layers on maps (B, H, W, C), for images of any size or of its own.
 
-Operations become the layers that do the same, what matters in training only is left out, and vectors become maps of one
-position: a Flatten and a Dense on it are a convolution as large as the map, a Dense on a vector is a 1x1 convolution, and a
-Reshape back to a square map is depth_to_space. All of it is the same arithmetic on the same weights.
+Operations become the layers that do the same, every call of a shared layer gets a layer of its own, what matters in
+training only is left out, and vectors become maps of one position: a Flatten and a Dense on it are a convolution as large as
+the map, a Dense on a vector is a 1x1 convolution, and a Reshape back to a square map is depth_to_space. All of it is the same
+arithmetic on the same weights.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from edgepress.train.layers import DepthToSpace
 
 from .errors import UnsupportedModelError
 from .graph import Cloner
-from .scene import put
+from .operators import as_layer
+from .scene import copy, put
 from .served import ACTIVATIONS, SERVED
 
 layers = keras.layers
@@ -25,9 +27,6 @@ TRAINING_ONLY = (
     *("Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "AlphaDropout", "Identity"),
     *("ActivityRegularization", "InputLayer"),
 )
-# Operations on tensors, as `a + b` and keras.ops make them, and the layers that do the same.
-MERGES = {"Add": "Add", "Subtract": "Subtract", "Multiply": "Multiply", "Maximum": "Maximum", "Minimum": "Minimum"}
-FUNCTIONS = {"Relu": "relu", "Relu6": "relu6", "Sigmoid": "sigmoid", "Tanh": "tanh", "Silu": "silu", "Elu": "elu"}
 # Layers that work value by value, so that it does not matter whether a map stands for a vector.
 BY_VALUE = ("Activation", "ReLU", "LeakyReLU", "ELU", "Rescaling", "Add", "Subtract", "Multiply", "Average")
 
@@ -53,24 +52,28 @@ class Canonical:
     """The `call` of `graph.rebuild` that makes the optimizer's form. Raises UnsupportedModelError, naming the layer."""
 
     def __init__(self) -> None:
-        self._cloner = Cloner()
-        self._parts: dict[int, Any] = {}
-        self._made: list[Any] = []
+        self._cloner = Cloner(shared=False)
 
     def __call__(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(operation, layers.Layer):
             return self._operation(operation, list(args), kwargs)
         kind = type(operation).__name__
-        if kind in TRAINING_ONLY or (kind == "Activation" and operation.activation is keras.activations.linear):
+        if kind in TRAINING_ONLY or (
+            kind == "Activation" and operation.activation is keras.activations.linear
+        ):
             return args[0]
         if kind not in SERVED:
             raise refusal(operation, f"layers of type {kind} are not served", SERVED_HINT)
         if getattr(operation, "data_format", "channels_last") != "channels_last":
-            raise refusal(operation, "it has channels_first", "build the model with data_format='channels_last'")
+            raise refusal(
+                operation, "it has channels_first", "build the model with data_format='channels_last'"
+            )
         activation = _activation(operation)
         if activation not in ACTIVATIONS:
             raise refusal(
-                operation, f"its activation {activation!r} has no int8 form", f"use {', '.join(sorted(ACTIVATIONS))}"
+                operation,
+                f"its activation {activation!r} has no int8 form",
+                f"use {', '.join(sorted(ACTIVATIONS))}",
             )
         x = args[0]
         if kind == "Flatten":
@@ -87,50 +90,32 @@ class Canonical:
 
     def _operation(self, operation: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """A keras.ops operation as a layer."""
-        kind = type(operation).__name__
-        given = keras.tree.flatten((args, kwargs))
-        tensors = [value for value in given if isinstance(value, (keras.KerasTensor, Vector))]
-        numbers = [value for value in given if isinstance(value, (int, float)) and not isinstance(value, bool)]
-        name = operation.name
-        layer: Any = None
-        if kind in FUNCTIONS and len(tensors) == 1:
-            layer = layers.Activation(FUNCTIONS[kind], name=name)
-        elif kind in MERGES and len(tensors) == 2 and len(given) == 2:
-            return self._on_vectors(self._own(getattr(layers, MERGES[kind])(name=name)), tensors)
-        elif kind == "Concatenate" and operation.axis in (-1, 3):
-            return self._on_vectors(self._own(layers.Concatenate(name=name)), tensors)
-        elif len(tensors) == len(numbers) == 1 and len(given) == 2:
-            number, first = float(numbers[0]), given[0] is tensors[0]
-            scale, offset = {
-                "Add": (1.0, number),
-                "Multiply": (number, 0.0),
-                "Subtract": (1.0, -number) if first else (-1.0, number),
-                "Divide": (1 / number if first and number else 0.0, 0.0),
-                "TrueDivide": (1 / number if first and number else 0.0, 0.0),
-            }.get(kind, (0.0, 0.0))
-            if scale:
-                layer = layers.Rescaling(scale, offset, name=name)
-        if layer is None:
-            raise refusal(operation, f"the operation {kind} is not served", SERVED_HINT)
-        return self._on_vectors(self._own(layer), tensors[0])
-
-    def _own(self, layer: Any) -> Any:
-        """A layer made here is kept: the cloner knows layers by their id."""
-        self._made.append(layer)
-        return layer
+        made = as_layer(
+            type(operation).__name__,
+            [value for value in keras.tree.flatten((args, kwargs)) if value is not None],
+            lambda value: isinstance(value, (keras.KerasTensor, Vector)),
+            getattr(operation, "axis", None),
+            layers,
+            operation.name,
+        )
+        if made is None:
+            raise refusal(operation, f"the operation {type(operation).__name__} is not served", SERVED_HINT)
+        return self._on_vectors(*made)
 
     def _dense(self, layer: Any, x: Any) -> Any:
         if layer.units > MAX_CHANNELS:
-            raise refusal(layer, f"it has {layer.units} units", f"at most {MAX_CHANNELS} are served: make the map smaller")
+            raise refusal(
+                layer,
+                f"it has {layer.units} units",
+                f"at most {MAX_CHANNELS} are served: make the map smaller",
+            )
         kernel, *bias = layer.get_weights()
         window = (1, 1)
         if isinstance(x, Vector):
             window = tuple(x.map.shape[1:3])
-        part = self._shared(
-            layer,
-            lambda name: layers.Conv2D(
-                layer.units, window, use_bias=layer.use_bias, activation=layer.activation, name=name
-            ),
+        name = self._cloner.unique(layer.name)
+        part = layers.Conv2D(
+            layer.units, window, use_bias=layer.use_bias, activation=layer.activation, name=name
         )
         source = x.map if isinstance(x, Vector) else x
         y = put(part, source, [kernel.reshape(*window, source.shape[-1], layer.units), *bias])
@@ -148,7 +133,7 @@ class Canonical:
         if tuple(target) == shape:
             return source
         if len(target) == 3 and shape[:2] == (1, 1) and target[0] == target[1]:
-            return self._shared(layer, lambda name: DepthToSpace(target[0], name=name))(source)
+            return DepthToSpace(target[0], name=self._cloner.unique(layer.name))(source)
         raise refusal(
             layer,
             f"it reshapes {shape} to {tuple(target)}",
@@ -158,7 +143,7 @@ class Canonical:
     def _global(self, layer: Any, x: Any) -> Any:
         source = _fixed(layer, x)
         kind = layers.AveragePooling2D if "Average" in type(layer).__name__ else layers.MaxPooling2D
-        pooled = self._shared(layer, lambda name: kind(tuple(source.shape[1:3]), name=name))(source)
+        pooled = kind(tuple(source.shape[1:3]), name=self._cloner.unique(layer.name))(source)
         return pooled if layer.keepdims else Vector(pooled)
 
     def _on_vectors(self, layer: Any, x: Any) -> Any:
@@ -170,24 +155,18 @@ class Canonical:
             return self._cloner(layer, x)
         if len(vectors) < len(flat) or not (kind in BY_VALUE or all(v.is_column for v in vectors)):
             raise refusal(
-                layer, f"a {kind} on a flattened map is not served", "put it before the Flatten or behind the Dense"
+                layer,
+                f"a {kind} on a flattened map is not served",
+                "put it before the Flatten or behind the Dense",
             )
         maps = [value.map for value in vectors]
         if kind == "BatchNormalization":
-            layer_config = {**layer.get_config(), "axis": -1}
-            new = self._shared(layer, lambda name: type(layer).from_config({**layer_config, "name": name}))
+            new = copy(layer, self._cloner.unique(layer.name), axis=-1)
             return Vector(put(new, maps[0], layer.get_weights()))
         if kind == "PReLU":
-            new = self._shared(layer, lambda name: layers.PReLU(shared_axes=[1, 2], name=name))
+            new = copy(layer, self._cloner.unique(layer.name), shared_axes=[1, 2])
             return Vector(put(new, maps[0], [layer.get_weights()[0].reshape(1, 1, -1)]))
         return Vector(self._cloner(layer, maps if isinstance(x, (list, tuple)) else maps[0]))
-
-    def _shared(self, layer: Any, make: Any) -> Any:
-        """What `make(name)` gives, once for a layer however often it is called."""
-        key = id(layer)
-        if key not in self._parts:
-            self._parts[key] = make(self._cloner.unique(layer.name))
-        return self._parts[key]
 
 
 SERVED_HINT = "replace it by convolutions and activations, or cut it off the model"

@@ -99,18 +99,19 @@ def optimize(
     decoder: Path | None,
     **flags: Any,
 ) -> None:
-    """Turn a trained Keras autoencoder (MODEL.keras) into a codec package.
+    """Turn a trained Keras autoencoder into a codec package.
 
-    Finds the latent and splits there, rewrites transposed convolutions exactly, removes channels and weights as far as
-    asked for, with fine-tuning, converts to int8 TFLite, fits the entropy tables, and measures every stage on images held
-    out of the data. Finished stages are kept: the same command again goes on where it was stopped.
+    MODEL is a .keras or .h5 file of any Keras, or a SavedModel folder of Keras 2. Finds the latent and splits there,
+    rewrites exactly what is slow on the device, removes channels and weights as far as asked for, with fine-tuning,
+    converts to int8 TFLite, fits the entropy tables, and measures every stage on images held out of the data. Finished
+    stages are kept: the same command again goes on where it was stopped.
     """
     recipe = load_recipe(recipe_file, _overrides(flags, max_drop))
     if dump_recipe:
         click.echo(recipe_text(recipe), nl=False)
         return
     if data is None or output is None:
-        raise click.UsageError(f"Missing option {'--data' if data is None else '-o'}.")
+        raise click.UsageError(f"Missing option '{'--data' if data is None else '-o'}'.")
     start = _source(model, encoder, decoder)
     if output.suffix != ".epm":
         raise EdgepressError(f"{output}: the output must end in .epm")
@@ -166,7 +167,7 @@ def _source(model: Path | None, encoder: Path | None, decoder: Path | None) -> S
         return file_source((encoder, decoder))
     if model and not encoder and not decoder:
         return file_source(model)
-    raise click.UsageError("Give either MODEL or both --encoder and --decoder.")
+    raise EdgepressError("give a MODEL file, or both --encoder and --decoder")
 
 
 def divide(

@@ -24,6 +24,7 @@ from .errors import ConversionError, UnsupportedModelError
 from .tflite import TFLite
 
 CALIBRATION_CROPS = 100
+MULTIPLE = 80640  # of any usual stride: 2^8 3^2 5 7
 SIDE = 128  # image side of the static shape written into the models; they can be resized
 CALIBRATED = ("int8", "int16x8")  # modes that need representative images
 # What TFLite offers, and what there is to know of each.
@@ -184,10 +185,12 @@ def check_pair(pair: Pair, stride: int, resizable: bool = True) -> None:
 def _stride(encoder: Any) -> int:
     if side := _fixed_side(encoder):
         return side // encoder.outputs[0].shape[1]
-    height = encoder.compute_output_shape((1, 256, 256, 3))[1]
-    if not height or 256 % height:
-        raise UnsupportedModelError(f"the encoder turns 256 rows into {height}; a divisor of 256 is needed")
-    return 256 // height
+    height = encoder.compute_output_shape((1, MULTIPLE, MULTIPLE, 3))[1]
+    if not height or MULTIPLE % height:
+        raise UnsupportedModelError(
+            f"the encoder turns {MULTIPLE} rows into {height}; its stride is no integer"
+        )
+    return MULTIPLE // height
 
 
 def _fixed_side(model: Any) -> int | None:

@@ -12,9 +12,10 @@ import numpy as np
 
 from .canonical import Canonical
 from .errors import UnsupportedModelError
-from .graph import as_functional, rebuild, replay, run
+from .graph import as_functional, natural_side, rebuild, replay, run
 from .ranges import RANGES, find_ranges, with_ranges
 from .read import read_model
+from .split import find_latent
 
 MAX_SIDE = 4096  # of a model of fixed size: the runtime's limit
 
@@ -36,7 +37,7 @@ class Loaded:
 
 
 def load(
-    path: str | Path | tuple[str | Path, str | Path],
+    path: str | Path | Sequence[str | Path],
     images: Sequence[np.ndarray] = (),
     input_range: str | None = None,
 ) -> Loaded:
@@ -52,10 +53,9 @@ def load(
         UnsupportedModelError: a file or layer that cannot be served (it says why, and what to do), or no
             image-to-image model.
     """
-    if isinstance(path, tuple):
-        encoder, decoder = (read_model(part) for part in path)
-        return bring_in(encoder, decoder, name=" + ".join(map(str, path)), images=images, input_range=input_range)
-    return bring_in(read_model(path), name=str(path), images=images, input_range=input_range)
+    paths = [path] if isinstance(path, (str, Path)) else path
+    name = " + ".join(map(str, paths))
+    return bring_in(*map(read_model, paths), name=name, images=images, input_range=input_range)
 
 
 def load_model(path: str | Path) -> Any:
@@ -80,7 +80,9 @@ def bring_in(
     if keras.backend.backend() != "tensorflow":
         raise UnsupportedModelError("the optimizer needs Keras on TensorFlow: set KERAS_BACKEND=tensorflow")
     if input_range is not None and input_range not in RANGES:
-        raise UnsupportedModelError(f"the input range must be one of {', '.join(RANGES)}, not {input_range!r}")
+        raise UnsupportedModelError(
+            f"the input range must be one of {', '.join(RANGES)}, not {input_range!r}"
+        )
     parts = [model] if decoder is None else [model, decoder]
     try:
         _check_ends(parts)
@@ -113,14 +115,17 @@ def _check_ends(parts: list[Any]) -> None:
 
 def _of_any_size(parts: list[Any]) -> tuple[Any, str | None]:
     """`_flatten` for images of any size, or else for those of the model's own."""
+    height, width = as_functional(parts[0]).inputs[0].shape[1:3]
+    square = height is not None and height == width <= MAX_SIDE
     try:
         made = _flatten(parts, None)
-        _check_size(made[0], (128, 192))
+        _check_size(made[0])
+        if square:
+            find_latent(*made)  # a map of positions that are no whole pixels can be coded for one size only
         return made
     except Exception as error:  # Keras raises nearly every type for a shape that does not fit
         reason = (str(error) or type(error).__name__).splitlines()[0]
-    height, width = as_functional(parts[0]).inputs[0].shape[1:3]
-    if height is None or height != width or height > MAX_SIDE:
+    if not square:
         own = "is not fixed" if height is None else f"is {height}x{width}"
         raise UnsupportedModelError(
             f"it cannot take images of any size ({reason}), and its own size {own}; needed is a fully "
@@ -132,7 +137,7 @@ def _of_any_size(parts: list[Any]) -> tuple[Any, str | None]:
         raise
     except Exception as error:
         raise UnsupportedModelError((str(error) or type(error).__name__).splitlines()[0]) from error
-    _check_size(made[0], (height, width))
+    _check_size(made[0])
     return made
 
 
@@ -152,10 +157,11 @@ def _flatten(parts: list[Any], side: int | None) -> tuple[Any, str | None]:
     return keras.Model(image, value, name=parts[-1].name if len(parts) == 1 else "autoencoder"), latent
 
 
-def _check_size(flat: Any, size: tuple[int, int]) -> None:
-    shape = (1, *size, 3)
-    probe = run(flat, np.zeros(shape, "float32"))
-    if probe.shape != shape:
+def _check_size(flat: Any) -> None:
+    side = natural_side(flat)
+    shape = (1, side or 128, 2 * (side or 128), 3)
+    made = run(flat, np.zeros(shape, "float32")).shape
+    if made != shape:
         raise UnsupportedModelError(
-            f"it turns a {size[0]}x{size[1]} image into {probe.shape[1]}x{probe.shape[2]}; sizes must stay"
+            f"it turns a {shape[1]}x{shape[2]} image into {made[1]}x{made[2]}; sizes must stay"
         )

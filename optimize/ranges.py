@@ -13,12 +13,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from .graph import fixed_side, run
+from .graph import natural_side, run
 
 # name: (value of black, value of white)
 RANGES = {"0..1": (0.0, 1.0), "-1..1": (-1.0, 1.0), "0..255": (0.0, 255.0)}
-SIDE = 64  # of the pictures that are tried, for models of any size
-PICTURES = 4
+PICTURES = 4  # are tried
 UNLIKE = 1.1  # how much better a pair of unlike ranges must be than a pair of like ones
 
 
@@ -44,10 +43,14 @@ def find_ranges(model: Any, images: Sequence[np.ndarray] = (), given: str | None
     if given and not goal:
         goal, goal_why = given, "taken to be the input's"
     if not source or not goal:
-        errors = _errors(model, images, [source] if source else list(RANGES), [goal] if goal else list(RANGES))
+        errors = _errors(
+            model, images, [source] if source else list(RANGES), [goal] if goal else list(RANGES)
+        )
         best = min(errors, key=lambda pair: errors[pair])
         others = [error for pair, error in errors.items() if pair != best]
-        why = f"gives pictures back best, RMSE {errors[best]:.3f}" + (f" against {min(others):.3f}" if others else "")
+        why = f"gives pictures back best, RMSE {errors[best]:.3f}" + (
+            f" against {min(others):.3f}" if others else ""
+        )
         if not source:
             source, source_why = best[0], why
         if not goal:
@@ -104,7 +107,7 @@ def _errors(
     model: Any, images: Sequence[np.ndarray], sources: list[str], goals: list[str]
 ) -> dict[tuple[str, str], float]:
     """Root mean squared error of the model's pictures, in [0, 1], by (input range, output range)."""
-    side = fixed_side(model) or SIDE
+    side = natural_side(model) or 64
     pictures = [image[:side, :side] / np.float32(255) for image in images if min(image.shape[:2]) >= side]
     batch = np.stack(pictures[:PICTURES] or [_picture(side)]).astype("float32")
     found = {}
@@ -122,5 +125,7 @@ def _errors(
 def _picture(side: int) -> np.ndarray:
     """A smooth picture with a few edges, in [0, 1]."""
     y, x = np.mgrid[:side, :side] / side
-    waves = [0.5 + 0.3 * np.sin(5 * x + k) * np.cos(4 * y + k) + 0.2 * ((x + k / 3) % 1 > y) for k in range(3)]
+    waves = [
+        0.5 + 0.3 * np.sin(5 * x + k) * np.cos(4 * y + k) + 0.2 * ((x + k / 3) % 1 > y) for k in range(3)
+    ]
     return np.clip(np.stack(waves, axis=-1), 0, 1)

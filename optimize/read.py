@@ -66,7 +66,9 @@ def _from_keras_2(path: Path) -> bool:
     import h5py
 
     if not h5py.is_hdf5(path):
-        raise UnsupportedModelError(f"{path}: not a Keras model file (.keras, .h5 or a SavedModel folder); {SAVE}")
+        raise UnsupportedModelError(
+            f"{path}: not a Keras model file (.keras, .h5 or a SavedModel folder); {SAVE}"
+        )
     with h5py.File(path) as file:
         if "model_config" not in file.attrs:
             raise UnsupportedModelError(f"{path}: holds weights only, not the layers; {SAVE}")
@@ -75,5 +77,7 @@ def _from_keras_2(path: Path) -> bool:
 
 
 def _reason(error: Exception) -> str:
+    """One line of what may be pages: what Keras says was the cause, or else the first line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    causes = [line.partition("Exception encountered:")[2].strip() for line in lines if "Exception encountered:" in line]
+    return (causes or lines or [type(error).__name__])[-1 if causes else 0][:300]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .errors import UnsupportedModelError
-from .graph import fixed_side, run
+from .graph import natural_side, run
 from .rewrite_activations import alone, capped, fuse, prelu
 from .rewrite_affine import affine, affine_before
 from .rewrite_growing import bilinear, nearest, transposed, upsampled
@@ -72,13 +72,15 @@ def verify(
     Raises: UnsupportedModelError when it exceeds 1e-5 of the larger of 1 and the largest output; it names `done`.
     """
     channels = model.inputs[0].shape[-1]
-    unit = fixed_side(model) or 64
+    unit = natural_side(model) or 64
     rng = np.random.default_rng(0)
     probes = [
         rng.random((2, unit, 2 * unit, channels), "float32"),
         rng.standard_normal((1, unit, unit, channels), "float32"),
     ]
-    probes += [image[None, : image.shape[0] // unit * unit, : image.shape[1] // unit * unit] for image in images[:4]]
+    probes += [
+        image[None, : image.shape[0] // unit * unit, : image.shape[1] // unit * unit] for image in images[:4]
+    ]
     worst = 0.0
     for probe in probes:
         if not probe.size:

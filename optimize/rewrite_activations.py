@@ -33,7 +33,12 @@ def fuse(layer: Any, x: Any, scene: Scene) -> Any:
 
 def capped(layer: Any, x: Any, scene: Scene) -> Any:
     """ReLU(max_value=m) -> m/6 ReLU6(6/m x); the factors go into the convolutions around it."""
-    if type(layer) is not layers.ReLU or layer.max_value in (None, 6) or not _plain(layer) or not layer.max_value:
+    if (
+        type(layer) is not layers.ReLU
+        or layer.max_value in (None, 6)
+        or not _plain(layer)
+        or not layer.max_value
+    ):
         return None
     factor = float(layer.max_value) / 6
     scene.note(layer, f"ReLU up to {layer.max_value:g} -> scaled ReLU6")
@@ -51,9 +56,8 @@ def alone(layer: Any, x: Any, scene: Scene) -> Any:
     while type(source._keras_history.operation).__name__ == "DepthToSpace":  # TFLite moves a ReLU before it
         source = source._keras_history.operation.input
     before = scene.before(source, FUSING)
-    if before is not None and (source is x or scene.before(x, (object,)) is not None):
-        if getattr(before, "activation", keras.activations.linear) is keras.activations.linear:
-            return None
+    if before is not None and getattr(before, "activation", None) in (None, keras.activations.linear):
+        return None
     scene.note(layer, f"{_label(activation)} -> DepthwiseConv2D 1x1")
     return depthwise(x, np.float32(1), None, layer.name, activation)
 

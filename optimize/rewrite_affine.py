@@ -18,10 +18,9 @@ def affine(layer: Any, x: Any, scene: Scene) -> Any:
 
     As (tanh(y) + 1) / 2 = sigmoid(2 y), the usual step from [-1, 1] to [0, 1] at the end of a model costs nothing either.
     """
-    found = factors(layer, x.shape[-1])
-    if found is None:
+    if type(layer) not in (layers.Rescaling, layers.BatchNormalization):
         return None
-    scale, shift = found
+    scale, shift = factors(layer, x.shape[-1])
     kind = type(layer).__name__
     before = scene.before(x, CONVOLUTIONS)
     linear = before is not None and before.activation is keras.activations.linear
@@ -63,22 +62,18 @@ def affine_before(layer: Any, x: Any, scene: Scene) -> Any:
     kernel, *bias = layer.get_weights()
     # Both kinds of kernel have the input's channels on axis 2: (h, w, in, out) and (h, w, in, multiplier).
     shifted = kernel * shift[:, None]
-    if isinstance(layer, layers.DepthwiseConv2D):
-        extra = shifted.sum(axis=(0, 1)).reshape(-1)
-    else:
-        extra = shifted.sum(axis=(0, 1, 2))
+    axes = (0, 1) if isinstance(layer, layers.DepthwiseConv2D) else (0, 1, 2)
+    extra = shifted.sum(axis=axes).reshape(-1)
     new = copy(layer, layer.name, use_bias=True)
     scene.note(layer, f"takes up {before.name}")
     return put(new, before.input, [kernel * scale[:, None], extra + (bias[0] if bias else 0)])
 
 
-def factors(layer: Any, channels: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """(scale, shift), float32[C] each, of a layer that does nothing but multiply and add; None for others."""
+def factors(layer: Any, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """(scale, shift), float32[C] each, of a Rescaling or BatchNormalization."""
     if type(layer) is layers.Rescaling:
         scale, shift = (np.asarray(value, "float32") for value in (layer.scale, layer.offset))
         return np.broadcast_to(scale, (channels,)).copy(), np.broadcast_to(shift, (channels,)).copy()
-    if type(layer) is not layers.BatchNormalization:
-        return None
     gamma = np.asarray(layer.gamma) if layer.scale else np.ones(channels, "float32")
     beta = np.asarray(layer.beta) if layer.center else np.zeros(channels, "float32")
     scale = gamma / np.sqrt(np.asarray(layer.moving_variance) + layer.epsilon)

@@ -52,7 +52,9 @@ def average_pooling(layer: Any, x: Any, scene: Scene) -> Any:
     if type(layer) is not layers.AveragePooling2D:
         return None
     window, strides = tuple(layer.pool_size), tuple(layer.strides or layer.pool_size)
-    if strides[0] != strides[1] or layer.padding == "same" and any(k > s for k, s in zip(window, strides, strict=True)):
+    if strides[0] != strides[1] or (
+        layer.padding == "same" and any(k > s for k, s in zip(window, strides, strict=True))
+    ):
         return None
     convolution = layers.DepthwiseConv2D(
         window, strides, padding=layer.padding, use_bias=False, name=layer.name

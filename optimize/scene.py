@@ -97,7 +97,9 @@ def copy(layer: Any, name: str, **changes: Any) -> Any:
     return type(layer).from_config({**layer.get_config(), "name": name, **changes})
 
 
-def depthwise(x: Any, scale: np.ndarray, shift: np.ndarray | None, name: str, activation: str | None = None) -> Any:
+def depthwise(
+    x: Any, scale: np.ndarray, shift: np.ndarray | None, name: str, activation: str | None = None
+) -> Any:
     """activation(scale x + shift) by channel (float32[C]), as a 1x1 depthwise convolution, which XNNPACK runs in int8."""
     layer = keras.layers.DepthwiseConv2D(1, use_bias=shift is not None, activation=activation, name=name)
     channels = x.shape[-1]

@@ -11,9 +11,8 @@ import numpy as np
 from edgepress.train.layers import DepthToSpace, SpaceToDepth
 
 from .errors import UnsupportedModelError
-from .graph import Cloner, Step, fixed_side, rebuild, replay, run, trace
+from .graph import Cloner, Step, fixed_side, natural_side, rebuild, replay, run, trace
 
-PROBE = 256  # side of the image on which tensors are measured; a multiple of any stride up to 256
 MAX_STRIDE, MAX_CHANNELS = 256, 4096  # the runtime's limits
 NAMES = ("latent", "bottleneck", "code")
 # Layers that keep the shape and belong to the latent when they follow it: what they make is what should be coded.
@@ -67,7 +66,7 @@ def find_latent(model: Any, layer: str | None = None) -> Latent:
     Raises: UnsupportedModelError when there is no such layer or tensor, or it is no (B, H/s, W/s, C) map.
     """
     tile = fixed_side(model) or 0
-    side = tile or PROBE
+    side = natural_side(model) or 256
     steps = trace(model, (side, side, 3))
     cuts = _cut_points(steps)
     if layer is not None:
@@ -152,7 +151,7 @@ def _width(step: Step, side: int) -> float:
 
 def _describe(step: Step, side: int, tile: int, why: str) -> Latent:
     shape = tuple(step.output.shape[1:])
-    if len(shape) != 3 or shape[0] != shape[1] or not tile and side % shape[0]:
+    if len(shape) != 3 or shape[0] != shape[1] or (not tile and side % shape[0]):
         raise UnsupportedModelError(
             f"the latent {step.name!r} has shape {shape} for a {side}x{side} image; needed is a map (H/s, W/s, C): "
             "name another layer with --latent"

@@ -154,7 +154,9 @@ def _check_channels(tensor: Tensor, channels: int, label: str) -> None:
 
 def _check_side(tensor: Tensor, side: int, label: str) -> None:
     if tensor.shape[1:3] != (side, side):
-        raise BadPackageError(f"the {label} must be {side}x{side} for the manifest's tile, not {tensor.shape}")
+        raise BadPackageError(
+            f"the {label} must be {side}x{side} for the manifest's tile, not {tensor.shape}"
+        )
 
 
 def _check_latent(tensor: Tensor, package: Package, label: str) -> None:

@@ -110,8 +110,8 @@ _TABLES = {
 # BuiltinOptions -> table
 _OPTIONS = {
     1: "Convolution", 2: "Depthwise", 5: "Pool", 10: "Concatenation", 11: "Arithmetic", 21: "Arithmetic",
-    28: "Arithmetic", 29: "Arithmetic", 19: "Block", 94: "Block", 75: "Leaky", 32: "Slice", 116: "Gelu", 22: "None", 33: "None", 38: "None",
-    39: "None", 42: "None", 66: "None", 78: "None", 89: "None", 91: "None",
+    28: "Arithmetic", 29: "Arithmetic", 19: "Block", 94: "Block", 75: "Leaky", 32: "Slice", 116: "Gelu",
+    22: "None", 33: "None", 38: "None", 39: "None", 42: "None", 66: "None", 78: "None", 89: "None", 91: "None",
 }  # fmt: skip
 
 Shape = tuple[int, ...]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from tensorflow.lite.tools import flatbuffer_utils
 
 import edgepress.train.layers  # noqa: F401  registers the custom layers
 
+HALVES = ("encoder", "decoder")
 INT8_STEPS = 255
-
 
 # Operations that move values without changing them: what goes in has the range of what comes out.
 MOVES = ("DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "STRIDED_SLICE", "SLICE", "RESHAPE", "PAD")
@@ -33,20 +34,24 @@ def main(folder: Path) -> None:
     jobs = json.loads((folder / "jobs.json").read_text())
     for name, job in jobs.items():
         place = folder / name
-        encoder, decoder = (
-            keras.saving.load_model(place / f"{half}.keras", compile=False) for half in ("encoder", "decoder")
-        )
+        models = {half: keras.saving.load_model(place / f"{half}.keras", compile=False) for half in HALVES}
+        names = {half: _numbered(model) for half, model in models.items()}
+        encoder, decoder = models.values()
         shape = (1, job["side"], job["side"], 3)
         stored = folder / f"tiles{job['side']}.npy"
         tiles = np.load(stored)[:, None] if stored.exists() else None
         if job["mode"] == "int8":
             assert tiles is not None
             given = job["latent_scale"] and _given_range(job["latent_scale"], job["zero_point"])
-            files, result = _int8(encoder, decoder, shape, tiles, given)
+            kept = {
+                half: {names[half].index(n) for n in job["fallback"] if n in names[half]} for half in HALVES
+            }
+            files, result = _int8(encoder, decoder, shape, tiles, given, kept)
         else:
             files, result = _float(encoder, decoder, shape, job["mode"], tiles), {}
+        result["layers"] = {half: _layers(files[half], model, names[half]) for half, model in models.items()}
         for half, content in files.items():
-            (place / f"{half}.tflite").write_bytes(content)
+            (place / f"{half}.tflite").write_bytes(_trim(content))
         (place / "result.json").write_text(json.dumps(result))
 
 
@@ -69,12 +74,18 @@ def _float(
             converter.representative_dataset = lambda samples=samples: ([sample] for sample in samples)
             # TFLite has no 16-bit DEPTH_TO_SPACE: what is missing stays in float.
             converter.target_spec.supported_ops = [INT16X8, tf.lite.OpsSet.TFLITE_BUILTINS]
-    return {half: _trim(converter.convert()) for half, converter in converters.items()}
+    return {half: converter.convert() for half, converter in converters.items()}
 
 
 def _int8(
-    encoder: Any, decoder: Any, shape: tuple[int, ...], tiles: np.ndarray, given: tuple[float, float] | None
+    encoder: Any,
+    decoder: Any,
+    shape: tuple[int, ...],
+    tiles: np.ndarray,
+    given: tuple[float, float] | None,
+    fallback: dict[str, set[int]],
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Both halves; layers with the numbers `fallback` stay float."""
     latents = [np.asarray(encoder(tile, training=False)) for tile in tiles]
     low, high = given or _range(latents)
     scale = np.float32((high - low) / INT8_STEPS)
@@ -83,8 +94,15 @@ def _int8(
     latents = [np.clip(np.round(z / scale) + zero_point, -128, 127) for z in latents]
     latents = [((z - zero_point) * scale).astype("float32") for z in latents]
     files = {
-        "encoder": _quantize(_calibrate(_converter(encoder, shape), list(tiles)), PIXELS, (low, high)),
-        "decoder": _quantize(_calibrate(_converter(decoder, latents[0].shape), latents), (low, high), PIXELS),
+        "encoder": _quantize(
+            _calibrate(_converter(encoder, shape), list(tiles)), PIXELS, (low, high), fallback["encoder"]
+        ),
+        "decoder": _quantize(
+            _calibrate(_converter(decoder, latents[0].shape), latents),
+            (low, high),
+            PIXELS,
+            fallback["decoder"],
+        ),
     }
     files["encoder"] = _set_scale(files["encoder"], "outputs", scale)
     files["decoder"] = _set_scale(files["decoder"], "inputs", scale)
@@ -151,8 +169,16 @@ def _with_own_ranges(calibrated: bytes, samples: list[np.ndarray]) -> bytes:
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
-def _quantize(calibrated: bytes, source: tuple[float, float], goal: tuple[float, float]) -> bytes:
-    """Quantize a calibrated model whose input and output have the ranges `source` and `goal`; int8 at both ends."""
+def _quantize(
+    calibrated: bytes,
+    source: tuple[float, float],
+    goal: tuple[float, float],
+    fallback: Collection[int] = (),
+) -> bytes:
+    """Quantize a calibrated model whose input and output have the ranges `source` and `goal`; int8 at both ends.
+
+    Layers with the numbers `fallback` stay float, between DEQUANTIZE and QUANTIZE.
+    """
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(calibrated))
     graph = model.subgraphs[0]
     writers = {int(t): op for op in graph.operators for t in op.outputs}
@@ -171,7 +197,13 @@ def _quantize(calibrated: bytes, source: tuple[float, float], goal: tuple[float,
         for tensor in chain:
             _set_range(graph.tensors[tensor], goal)
     edited = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
-    return _trim(tflite_util.modify_model_io_type(tflite_convert.mlir_quantize(edited), tf.int8, tf.int8))
+    kept = {
+        name
+        for name in (graph.tensors[op.outputs[0]].name.decode() for op in graph.operators)
+        if _number(name) in fallback
+    }
+    quantized = tflite_convert.mlir_quantize(edited, denylisted_nodes=kept or None)
+    return tflite_util.modify_model_io_type(quantized, tf.int8, tf.int8)
 
 
 def _name(model: Any, operator: Any) -> str:
@@ -189,6 +221,31 @@ def _set_scale(content: bytes, end: str, scale: np.float32) -> bytes:
     graph = model.subgraphs[0]
     graph.tensors[getattr(graph, end)[0]].quantization.scale = [float(scale)]
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _numbered(model: Any) -> list[str]:
+    """The names of a model's layers, which get numbers instead, since TensorFlow changes names in ways of its own."""
+    names = [layer.name for layer in model.layers]
+    for number, layer in enumerate(model.layers):
+        layer.name = f"layer-{number}"
+    return names
+
+
+def _layers(content: bytes, model: Any, names: list[str]) -> list[str]:
+    """The layer that each operation of a converted model comes from, by its name before `_numbered`."""
+    graph = flatbuffer_utils.read_model_from_bytearray(bytearray(content)).subgraphs[0]
+    last = model.layers.index(model.output._keras_history.operation)
+    found = []
+    for operation in graph.operators:
+        number = _number(graph.tensors[operation.outputs[0]].name.decode())
+        found.append(names[last if number is None else number])  # the output has a name of its own
+    return found
+
+
+def _number(tensor: str) -> int | None:
+    """The number of the layer in a tensor's name, `model/layer-7_1/Relu;model/layer-7_1/BiasAdd ...`."""
+    match = re.search(r"layer-(\d+)", tensor.split(";")[0])
+    return int(match.group(1)) if match else None
 
 
 def _trim(content: bytes) -> bytes:

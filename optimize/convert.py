@@ -36,15 +36,17 @@ MODES = {
     "int16x8": "int8 weights, 16-bit activations: nearly float quality, but it leaves the fast path, since XNNPACK has no "
     "kernels for it and TFLite's own run instead",
 }
+Layers = tuple[tuple[str, ...], tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class FloatPair:
-    """Encoder and decoder as TFLite models with float32 at both ends, in any mode but int8."""
+    """Encoder and decoder as TFLite models with float32 at both ends, in any mode but int8; `layers` as in `Pair`."""
 
     encoder: bytes
     decoder: bytes
     mode: str = "float32"
+    layers: Layers = ((), ())
 
 
 @dataclass(frozen=True)
@@ -52,19 +54,22 @@ class Pair:
     """Encoder (int8 image -> int8 latent) and decoder (int8 latent -> int8 image) as int8 TFLite models.
 
     `scale` and `zero_point` are those of the latent: real value = scale * (int8 - zero_point), on both sides.
+    `layers` names, for encoder and decoder, the Keras layer that each TFLite operation comes from.
     """
 
     encoder: bytes
     decoder: bytes
     scale: float
     zero_point: int
+    layers: Layers = ((), ())
 
 
 @dataclass(frozen=True)
 class Job:
     """What to convert: two Keras 3 halves, in a mode of MODES; int8 with a `latent_scale` or the range seen on images.
 
-    `zero_point` goes with `latent_scale`.
+    `zero_point` goes with `latent_scale`. Layers of the names `fallback` stay float in an int8 model: what `layer_noise`
+    says loses quality; each costs a conversion of numbers before and behind it, and float arithmetic in between.
 
     `resizable=False` leaves out the check that the int8 models run at other sizes than their own, which transposed
     convolutions do not.
@@ -76,6 +81,7 @@ class Job:
     latent_scale: float | None = None
     zero_point: int = 0
     resizable: bool = True
+    fallback: tuple[str, ...] = ()
 
 
 def convert_float(encoder: Any, decoder: Any) -> FloatPair:
@@ -126,6 +132,11 @@ def convert(jobs: Sequence[Job], images: Sequence[np.ndarray] = ()) -> list[Floa
     Returns: `Pair` for int8 jobs, `FloatPair` for others.
     """
     for job in jobs:
+        unknown = {*job.fallback} - {
+            layer.name for half in (job.encoder, job.decoder) for layer in half.layers
+        }
+        if unknown:
+            raise ConversionError(f"there is no layer {sorted(unknown)[0]!r} that could stay float")
         if job.mode not in MODES:
             raise ConversionError(f"no mode is called {job.mode!r}; choose one of {', '.join(MODES)}")
         if job.latent_scale is not None and not job.latent_scale > 0:
@@ -135,10 +146,11 @@ def convert(jobs: Sequence[Job], images: Sequence[np.ndarray] = ()) -> list[Floa
     for job, stride, (result, encoder, decoder) in zip(
         jobs, strides, _work(jobs, strides, images), strict=True
     ):
+        layers = (tuple(result["layers"]["encoder"]), tuple(result["layers"]["decoder"]))
         if job.mode != "int8":
-            pairs.append(FloatPair(encoder, decoder, job.mode))
+            pairs.append(FloatPair(encoder, decoder, job.mode, layers))
             continue
-        pair = Pair(encoder, decoder, result["scale"], result["zero_point"])
+        pair = Pair(encoder, decoder, result["scale"], result["zero_point"], layers)
         check_pair(pair, stride, job.resizable and not _fixed_side(job.encoder))
         pairs.append(pair)
     return pairs
@@ -218,6 +230,7 @@ def _work(
                 "mode": job.mode,
                 "latent_scale": job.latent_scale,
                 "zero_point": job.zero_point,
+                "fallback": job.fallback,
                 "side": _side(job, stride),
             }
         for side in {_side(job, s) for job, s in zip(jobs, strides, strict=True) if job.mode in CALIBRATED}:

@@ -16,6 +16,7 @@ from edgepress.runtime.codec import Codec
 
 from .cache import Cache
 from .keys import Images
+from .layer_noise import layer_noise
 from .measure import FINEST
 from .package_step import Packed, crops
 from .plan import Begin, Plan
@@ -23,6 +24,7 @@ from .recipe import Recipe
 from .step import FIGURES, Step
 
 SHOWN = (FINEST, 50)  # qualities of the package
+NOISE_IMAGES = 16  # of those held out, for the noise of the layers
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Layer:
         half: encoder or decoder.
         shape: of its output, without batch.
         parameters, macs: weights, and multiply-adds per image pixel.
+        sqnr: of its last operation in the int8 networks, dB (see `layer_noise`); None where it is part of another one.
+        added: noise that its operations add, dB.
     """
 
     half: str
@@ -41,6 +45,8 @@ class Layer:
     shape: tuple[int, ...]
     parameters: int
     macs: float
+    sqnr: float | None = None
+    added: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,14 +77,15 @@ def details(
 
     def layers() -> list[dict[str, Any]]:
         begin("look at the layers", None)
-        return [asdict(layer) for layer in _layers(plan)]
+        return [asdict(layer) for layer in _layers(plan, held_out, recipe)]
 
     def samples() -> list[dict[str, Any]]:
         begin("pictures", None)
         return [asdict(sample) for sample in _samples(plan, packed, held_out, recipe)]
 
     last = list(plan.models.values())[-1]
-    listed = Step(cache, "layers", FIGURES, ("details", "layer_macs"), [last], layers).get()
+    looked_at = [last, plan.int8, held_out, recipe.measure.side]
+    listed = Step(cache, "layers", FIGURES, ("details", "layer_macs", "layer_noise"), looked_at, layers).get()
     inputs = [packed, held_out, recipe.measure.pictures]
     shown = Step(cache, "pictures", FIGURES, ("details", "graph"), inputs, samples).get()
     return Details(
@@ -87,7 +94,7 @@ def details(
     )
 
 
-def _layers(plan: Plan) -> list[Layer]:
+def _layers(plan: Plan, held_out: Images, recipe: Recipe) -> list[Layer]:
     from .graph import trace  # loads Keras
     from .layer_macs import layer_macs
     from .split import split
@@ -100,6 +107,7 @@ def _layers(plan: Plan) -> list[Layer]:
         ("encoder", halves.encoder, (side, side, 3)),
         ("decoder", halves.decoder, (places, places, latent["channels"])),
     )
+    noise = _noise(plan, held_out, recipe)
     found = []
     for half, part, shape in ends:
         for step in trace(part, shape):
@@ -112,8 +120,20 @@ def _layers(plan: Plan) -> list[Layer]:
                     tuple(int(n) for n in step.output.shape[1:]),
                     sum(int(np.prod(w.shape)) for w in weights),
                     layer_macs(step) / side**2,
+                    *noise.get((half, step.name), (None, None)),
                 )
             )
+    return found
+
+
+def _noise(plan: Plan, held_out: Images, recipe: Recipe) -> dict[tuple[str, str], tuple[float, float]]:
+    """(SQNR of the last operation, noise added by all) of the layers that have operations of their own, by half and name."""
+    made = plan.int8.get()
+    images = pick_evenly(crops(held_out, plan.latent["unit"], recipe), NOISE_IMAGES)
+    found: dict[tuple[str, str], tuple[float, float]] = {}
+    for row in layer_noise(made.twin, made.pair, images):
+        place = row.half, row.layer
+        found[place] = row.sqnr, row.added + found.get(place, (0.0, 0.0))[1]
     return found
 
 

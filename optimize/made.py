@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,22 +60,35 @@ class LatentScale:
 
 @dataclass(frozen=True)
 class Int8:
-    """The networks of a package, and how their latent fills int8."""
+    """The networks of a package, how their latent fills int8, and the same halves as float32 TFLite."""
 
     pair: Pair
     latent: LatentScale
+    twin: FloatPair
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Halves that were trained under simulated int8, in the latent of a `LatentRange`."""
+
+    filled: LatentRange
     facts: dict[str, Any] = field(default_factory=dict)
 
 
 def _pack_model(made: Made) -> dict[str, bytes]:
-    with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
-        path = Path(folder) / "model.keras"
-        made.model.save(path)
-        return {"model.keras": path.read_bytes(), "facts.json": json.dumps(made.facts).encode()}
+    return {"model.keras": _write_keras(made.model), "facts.json": json.dumps(made.facts).encode()}
 
 
 def _unpack_model(members: dict[str, bytes]) -> Made:
     return Made(None, json.loads(members["facts.json"]), members["model.keras"])
+
+
+def _write_keras(model: Any) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
+        path = Path(folder) / "model.keras"
+        model.save(path)
+        return path.read_bytes()
 
 
 def _read_keras(content: bytes) -> Any:
@@ -90,19 +103,18 @@ def _read_keras(content: bytes) -> Any:
 
 
 def _pack_int8(made: Int8) -> dict[str, bytes]:
-    arrays = io.BytesIO()
-    np.savez(arrays, scale=made.latent.scale, gain=made.latent.gain)
     figures = {
         "scale": made.pair.scale,
         "zero_point": made.pair.zero_point,
+        "layers": [made.pair.layers, made.twin.layers],
         "unit": made.latent.unit,
         "latent_zero_point": made.latent.zero_point,
         "facts": made.facts,
     }
     return {
-        "encoder.tflite": made.pair.encoder,
-        "decoder.tflite": made.pair.decoder,
-        "latent.npz": arrays.getvalue(),
+        **_members("int8", made.pair),
+        **_members("twin", made.twin),
+        "latent.npz": _arrays(made.latent.scale, made.latent.gain),
         "int8.json": json.dumps(figures).encode(),
     }
 
@@ -111,23 +123,70 @@ def _unpack_int8(members: dict[str, bytes]) -> Int8:
     figures = json.loads(members["int8.json"])
     with np.load(io.BytesIO(members["latent.npz"]), allow_pickle=False) as arrays:
         latent = LatentScale(arrays["scale"], arrays["gain"], figures["unit"], figures["latent_zero_point"])
-    pair = Pair(members["encoder.tflite"], members["decoder.tflite"], figures["scale"], figures["zero_point"])
-    return Int8(pair, latent, figures["facts"])
+    layers = [(tuple(encoder), tuple(decoder)) for encoder, decoder in figures["layers"]]
+    pair = Pair(*_halves(members, "int8"), figures["scale"], figures["zero_point"], layers[0])
+    return Int8(pair, latent, FloatPair(*_halves(members, "twin"), layers=layers[1]), figures["facts"])
+
+
+def _pack_trained(made: Trained) -> dict[str, bytes]:
+    filled = made.filled
+    figures = {
+        "latent": asdict(filled.halves.latent),
+        "int8_scale": filled.int8_scale,
+        "zero_point": filled.zero_point,
+        "unit": filled.unit,
+        "facts": made.facts,
+    }
+    return {
+        "encoder.keras": _write_keras(filled.halves.encoder),
+        "decoder.keras": _write_keras(filled.halves.decoder),
+        "latent.npz": _arrays(filled.scale, filled.gain),
+        "trained.json": json.dumps(figures).encode(),
+    }
+
+
+def _unpack_trained(members: dict[str, bytes]) -> Trained:
+    from .latent_range import LatentRange  # loads Keras
+    from .split import Halves, Latent
+
+    figures = json.loads(members["trained.json"])
+    encoder, decoder = (_read_keras(members[f"{half}.keras"]) for half in ("encoder", "decoder"))
+    with np.load(io.BytesIO(members["latent.npz"]), allow_pickle=False) as arrays:
+        filled = LatentRange(
+            halves=Halves(encoder, decoder, Latent(**figures["latent"])),
+            scale=arrays["scale"],
+            int8_scale=figures["int8_scale"],
+            zero_point=figures["zero_point"],
+            gain=arrays["gain"],
+            unit=figures["unit"],
+        )
+    return Trained(filled, figures["facts"])
+
+
+def _arrays(scale: NDArray[np.float32], gain: NDArray[np.uint16]) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, scale=scale, gain=gain)
+    return file.getvalue()
+
+
+def _members(name: str, pair: FloatPair | Pair) -> dict[str, bytes]:
+    return {f"{name}/encoder.tflite": pair.encoder, f"{name}/decoder.tflite": pair.decoder}
+
+
+def _halves(members: dict[str, bytes], name: str) -> tuple[bytes, bytes]:
+    return members[f"{name}/encoder.tflite"], members[f"{name}/decoder.tflite"]
 
 
 def _pack_floats(pairs: dict[str, FloatPair]) -> dict[str, bytes]:
     members: dict[str, bytes] = {}
     for name, pair in pairs.items():
-        members |= {f"{name}/encoder.tflite": pair.encoder, f"{name}/decoder.tflite": pair.decoder}
+        members |= _members(name, pair)
     return members
 
 
 def _unpack_floats(members: dict[str, bytes]) -> dict[str, FloatPair]:
     names = dict.fromkeys(member.split("/")[0] for member in members)
-    return {
-        name: FloatPair(members[f"{name}/encoder.tflite"], members[f"{name}/decoder.tflite"])
-        for name in names
-    }
+    return {name: FloatPair(*_halves(members, name)) for name in names}
 
 
 def _pack_tables(tables: EntropyTables) -> dict[str, bytes]:
@@ -140,6 +199,7 @@ def _unpack_tables(members: dict[str, bytes]) -> EntropyTables:
 
 
 MODEL: Kind[Made] = Kind(_pack_model, _unpack_model)
+TRAINED: Kind[Trained] = Kind(_pack_trained, _unpack_trained)
 INT8: Kind[Int8] = Kind(_pack_int8, _unpack_int8)
 FLOATS: Kind[dict[str, FloatPair]] = Kind(_pack_floats, _unpack_floats)
 TABLES: Kind[EntropyTables] = Kind(_pack_tables, _unpack_tables)

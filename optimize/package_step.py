@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgepress.bench.environment import environment
 from edgepress.runtime.codec import Codec
 from edgepress.runtime.package import write_package
@@ -63,6 +65,7 @@ def package_step(
         tables, made, floats = plan.tables.get(), plan.int8.get(), plan.floats.get()
         others = plan.compared.get() if recipe.measure.compare else {}
         models = {stage: step.get() for stage, step in plan.models.items()}
+        trained = plan.qat and plan.qat.get()
         begin("measure", None)
         from .split import split  # loads Keras
 
@@ -92,10 +95,13 @@ def package_step(
             # The figures go into the manifest; a first package, without them, is there to be measured.
             codec = Codec(write_package(path, **details, figures={}))
             scores = {quality: means(score_files(codec, images, quality)) for quality in (*QUALITIES, FINEST)}
+            scale = made.latent.scale
             rows = [
-                float_stage(stage, halves[stage], floats[stage], made.latent, codec, images)
-                for stage in models
+                float_stage(stage, halves[stage], floats[stage], scale, codec, images) for stage in models
             ]
+            if trained:
+                steps = np.full_like(scale, trained.filled.int8_scale)  # its latent is in int8 steps already
+                rows.append(float_stage("qat", trained.filled.halves, made.twin, steps, codec, images))
             rows += [compared_stage(mode, pair, images) for mode, pair in others.items()]
             rows.append(int8_stage(made.pair, codec, images))
             write_package(path, **details, figures=_figures(scores, len(images)))
@@ -103,6 +109,8 @@ def package_step(
         rows.append(file_stage("package", content, scores[FINEST]))
         rows += [file_stage(f"quality {q}", content, scores[q]) for q in QUALITIES]
         facts = {stage: model.facts for stage, model in models.items()}
+        if trained:
+            facts["qat"] = trained.facts
         return Packed(content, rows, {**facts, "int8": {**made.latent.facts(), **made.facts}})
 
     modules = ("package_step", "measure", "stages")
@@ -119,7 +127,7 @@ def timing_step(
         made, networks = packed.get(), dict[str, FloatPair | Pair](plan.floats.get())
         if recipe.measure.compare:
             networks |= plan.compared.get()
-        networks["int8"] = plan.int8.get().pair
+        networks |= {"qat": plan.int8.get().twin, "int8": plan.int8.get().pair}
         image = crops(held_out, plan.latent["unit"], recipe)[0]
         count = begin("time", recipe.measure.repeats)
         names = [row.name for row in made.rows]

@@ -70,6 +70,7 @@ class Outcome:
             "dead": self.facts.get("dead"),
             "channels": self.facts.get("channels"),
             "pruning": self.facts.get("pruned"),
+            "qat": self.facts.get("qat"),
             "stages": [asdict(stage) for stage in self.stages],
             "qualities": [asdict(stage) for stage in self.qualities],
             "search": self.found and self.found.as_dict(),

@@ -1,6 +1,6 @@
 """A run as steps, from the trained model to the entropy tables: what depends on what. Nothing is computed here.
 
-float -> rewritten -> dead -> channels -> pruned -> int8 -> tables
+float -> rewritten -> dead -> channels -> pruned -> qat -> int8 -> tables
                       (each of the middle ones only where the recipe asks for it)
 """
 
@@ -16,7 +16,7 @@ from .cache import Cache
 from .convert import FloatPair
 from .fit_networks import fit_networks
 from .keys import Images
-from .made import FLOATS, INT8, MODEL, TABLES, Int8, Made
+from .made import FLOATS, INT8, MODEL, TABLES, TRAINED, Int8, Made, Trained
 from .recipe import Recipe
 from .source import Source
 from .step import Step
@@ -41,6 +41,7 @@ class Plan:
         models: Keras models by name of the stage, in order, from float on.
         cut: the model whose channels were cut and not yet fine-tuned; None when none are.
         floats: the models as float32 TFLite.
+        qat: the last model trained under simulated int8; None in other modes.
         compared: the last model as float16, dynamic and int16x8.
         int8: the networks of the package.
         tables: its entropy tables.
@@ -74,7 +75,10 @@ class Plan:
                 recipe.prune.steps,
             )
         self.floats = Step(cache, "floats", FLOATS, _CONVERTER, list(self.models.items()), self._floats)
-        quantized, modules = [self._last, images, recipe.quantize], (*_CONVERTER, "latent_range")
+        quantize, modules = recipe.quantize, (*_CONVERTER, "latent_range", "layer_noise")
+        self.qat = self._train() if quantize.mode == "qat" else None
+        settings = [quantize.mode, quantize.latent_unit, quantize.fallback if quantize.mode == "mixed" else 0]
+        quantized = [self.qat or self._last, images, settings]
         inputs = [self._last, images]
         self.compared = Step(cache, "compared", FLOATS, _CONVERTER, inputs, self._compared)
         self.int8 = Step(cache, "int8", INT8, modules, quantized, self._int8)
@@ -140,6 +144,18 @@ class Plan:
             self.models["channels"] = self.models.pop("cut")
         return cut
 
+    def _train(self) -> Step[Trained]:
+        source, recipe = self._last, self._recipe
+
+        def train() -> Trained:
+            made, layer = source.get(), self.layer()
+            count = self._begin("quantization-aware training", recipe.quantize.qat_steps)
+            return _work().train_qat(made, layer, self._images, recipe, count)
+
+        crops = [recipe.channels.batch, recipe.channels.crop, recipe.channels.seed]
+        inputs = [source, self._images, recipe.quantize, recipe.loss, crops]
+        return Step(self._cache, "qat", TRAINED, ("qat_tfmot", "latent_range"), inputs, train)
+
     def _load(self, source: Source) -> Callable[[], Made]:
         def load() -> Made:
             self._begin("load the model, find the latent and split", None)
@@ -150,7 +166,8 @@ class Plan:
     def _int8(self) -> Int8:
         models = {name: step.get() for name, step in self.models.items()}
         self._begin("convert to TFLite", None)
-        made, floats = _work().int8(models, self.layer(), self._images, self._recipe.quantize)
+        trained = self.qat and self.qat.get()
+        made, floats = _work().int8(models, trained, self.layer(), self._images, self._recipe.quantize)
         self.floats.put(floats)
         return made
 

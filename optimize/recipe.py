@@ -85,12 +85,14 @@ class LossPart:
 @dataclass(frozen=True)
 class QuantizePart:
     """mode: one of MODES. latent_unit: the unit of the latent steps in [codec]; 0 takes the int8 step of the widest
-    latent channel. The others are those of the training in mode qat."""
+    latent channel. fallback: how many layers stay float in mode mixed. The others are those of the training in mode
+    qat; its batches and crops are those of [channels]."""
 
     mode: str = "ptq"
     latent_unit: float = 0.0
     qat_steps: int = 500
-    qat_learning_rate: float = 1e-4
+    qat_learning_rate: float = 2e-4
+    fallback: int = 3
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,7 @@ class Recipe:
             ("quantize", "latent_unit"): (0, 1e6),
             ("quantize", "qat_steps"): (1, 10**7),
             ("quantize", "qat_learning_rate"): (1e-9, 10),
+            ("quantize", "fallback"): (1, 1000),
             ("search", "max_drop"): (0, 100),
             ("search", "confidence"): (0.5, 0.999),
             ("codec", "finest"): (1 / 16, 4095),

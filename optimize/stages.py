@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from edgepress.runtime.codec import Codec
 
 from .convert import FloatPair, Pair
-from .made import LatentScale
 from .measure import FINEST, Scores, Stage, means, score_float, score_int8, score_pair, weigh
 from .tflite import TFLite
 
@@ -25,11 +24,16 @@ RGB = NDArray[np.uint8]
 
 
 def float_stage(
-    name: str, halves: Halves, models: FloatPair, latent: LatentScale, codec: Codec, images: Sequence[RGB]
+    name: str,
+    halves: Halves,
+    models: FloatPair,
+    scale: NDArray[np.float32],
+    codec: Codec,
+    images: Sequence[RGB],
 ) -> Stage:
-    """A row, without latency, of a float stage; its rate is that on the grid of the latent in `codec`."""
-    tables = codec.package.tables
-    scores = score_float(halves.encoder, halves.decoder, images, tables, latent.scale, latent.zero_point)
+    """A row, without latency, of a float stage; its rate is that on the grid of `scale`, float32[C], under `codec`'s tables."""
+    package = codec.package
+    scores = score_float(halves.encoder, halves.decoder, images, package.tables, scale, package.zero_point)
     return _row(name, models, means(scores))
 
 

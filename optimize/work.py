@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
+from edgepress.bench.loadimages import pick_evenly
 from edgepress.runtime.errors import EdgepressError
 
-from .convert import FloatPair, Job, Pair, convert
+from .convert import SIDE, FloatPair, Job, Pair, convert
 from .keys import Images
-from .latent_range import fill_int8
-from .made import Int8, LatentScale, Made
+from .latent_range import LatentRange, fill_int8
+from .layer_noise import layer_noise, worst_layers
+from .made import Int8, LatentScale, Made, Trained
 from .measure import middle
 from .prune import prune as prune_weights
-from .recipe import ChannelsPart, LossPart, ModelPart, PrunePart, QuantizePart
+from .recipe import ChannelsPart, LossPart, ModelPart, PrunePart, QuantizePart, Recipe
 from .rewrite import rewrite as rewrite_model
 from .source import Source
 from .split import Halves, split
 
 Count = Callable[[int], None]  # is told how many steps were done
+NOISE_IMAGES = 16  # on which the layers that stay float are found
 
 
 def load(source: Source, images: Images, settings: ModelPart) -> Made:
@@ -107,19 +110,61 @@ def prune(
     return Made(found.model, facts)
 
 
+def train_qat(made: Made, latent: str, images: Images, recipe: Recipe, count: Count) -> Trained:
+    """Quantization-aware training, see `qat_tfmot.train_quantized`."""
+    from .qat_tfmot import train_quantized
+
+    filled = _fill(split(made.model, latent), images, recipe.quantize)
+    found = train_quantized(
+        filled,
+        images.floats,
+        loss(recipe.loss),
+        steps=recipe.quantize.qat_steps,
+        batch=recipe.channels.batch,
+        crop=filled.halves.latent.tile or recipe.channels.crop,
+        learning_rate=recipe.quantize.qat_learning_rate,
+        seed=recipe.channels.seed,
+        progress=lambda *_: count(1),
+    )
+    facts = {"loss_before": found.loss_before, "loss_after": found.loss_after}
+    return Trained(replace(filled, halves=found.halves), facts)
+
+
 def int8(
-    stages: Mapping[str, Made], latent: str, images: Images, settings: QuantizePart
+    stages: Mapping[str, Made], trained: Trained | None, latent: str, images: Images, settings: QuantizePart
 ) -> tuple[Int8, dict[str, FloatPair]]:
-    """The last stage as int8 TFLite, its latent filling int8; and, as the process is there, all as float32 (`floats`)."""
+    """The last stage, or what was `trained` of it, as int8; and, as the process is there, all as float32 (see `floats`)."""
     cut = {name: split(made.model, latent) for name, made in stages.items()}
-    source = list(cut.values())[-1]
-    whole = [middle(image, source.latent.unit, max(image.shape)) for image in images.floats]
-    filled = fill_int8(source, whole, settings.latent_unit)
+    filled = trained.filled if trained else _fill(list(cut.values())[-1], images, settings)
     final = filled.halves
     job = Job(final.encoder, final.decoder, "int8", filled.int8_scale, filled.zero_point)
-    *floats, pair = convert([*_float_jobs(cut), job], images.pixels)
-    assert isinstance(pair, Pair)
-    return Int8(pair, LatentScale.of(filled)), _named(cut, floats)
+    jobs = [*_float_jobs(cut), Job(final.encoder, final.decoder, "float32"), job]
+    *others, twin, pair = convert(jobs, images.pixels)
+    assert isinstance(pair, Pair) and isinstance(twin, FloatPair)
+    facts: dict[str, Any] = {}
+    if settings.mode == "mixed":
+        pair, facts = _mixed(job, twin, pair, final.latent.unit, images, settings)
+    return Int8(pair, LatentScale.of(filled), twin, facts), _named(cut, others)
+
+
+def _fill(halves: Halves, images: Images, settings: QuantizePart) -> LatentRange:
+    whole = [middle(image, halves.latent.unit, max(image.shape)) for image in images.floats]
+    return fill_int8(halves, whole, settings.latent_unit)
+
+
+def _mixed(
+    job: Job, twin: FloatPair, pair: Pair, unit: int, images: Images, settings: QuantizePart
+) -> tuple[Pair, dict[str, Any]]:
+    """The pair with the layers that add most noise left in float."""
+    probes = [
+        middle(image, unit, max(SIDE, unit)) for image in pick_evenly(list(images.pixels), NOISE_IMAGES)
+    ]
+    worst = worst_layers(layer_noise(twin, pair, probes), settings.fallback)
+    if worst:
+        mixed = convert([replace(job, fallback=tuple(worst))], images.pixels)[0]
+        assert isinstance(mixed, Pair)
+        pair = mixed
+    return pair, {"float_layers": worst}
 
 
 def floats(stages: Mapping[str, Made], latent: str) -> dict[str, FloatPair]:

@@ -26,9 +26,10 @@ from .recipe import Recipe
 from .rewrite import Rewritten, rewrite
 from .split import Halves, Latent, split
 from .stages import file_stage, network_stages, timed
-from .tflite import TFLite
+from .tflite import TFLite, undelegated
 
 RGB = NDArray[np.uint8]
+LEAST_CROP = 16  # as in the recipe
 QUALITIES = (10, 25, 50, 75, 90)  # of the rows that show what the finished package does
 
 # Called when something begins, with its name and the number of steps (None: unknown); gives what counts them.
@@ -53,6 +54,7 @@ class Outcome:
         latent_range: how their latents fill int8.
         stages: rows: float, rewritten, pruned (unless skipped), int8, package.
         qualities: rows of the package at QUALITIES.
+        undelegated: int8 operations that XNNPACK does not run, by type, "before" and "after" the rewrites.
         recipe: what was asked for.
     """
 
@@ -64,6 +66,7 @@ class Outcome:
     latent_range: LatentRange
     stages: list[Stage]
     qualities: list[Stage]
+    undelegated: dict[str, dict[str, int]]
     recipe: Recipe
 
     def as_dict(self) -> dict[str, Any]:
@@ -79,6 +82,7 @@ class Outcome:
             "latent": {**asdict(latent), **_latent_figures(self.latent_range)},
             "rewrites": [asdict(r) for r in self.rewritten.rewrites],
             "max_difference": self.rewritten.max_difference,
+            "undelegated": self.undelegated,
             "pruning": self.pruned
             and {
                 "sparsity": self.pruned.sparsity,
@@ -135,6 +139,11 @@ def optimize(
 
     pruned = None
     if recipe.prune.steps:
+        if 0 < latent.tile < LEAST_CROP:
+            raise EdgepressError(
+                f"tiles of {latent.tile}x{latent.tile} are too small to fine-tune on (SSIM needs more): "
+                "set prune.steps = 0 in the recipe"
+            )
         count = begin("prune and fine-tune", recipe.prune.steps)
         settings = asdict(recipe.prune)
         settings["crop"] = latent.tile or settings["crop"]
@@ -146,12 +155,18 @@ def optimize(
     filled = fill_int8(list(halves.values())[-1], whole, recipe.quantize.latent_unit)
     final = filled.halves
     jobs = [Job(h.encoder, h.decoder, int8=False) for h in halves.values()]
+    # As it would be without rewrites, for the report alone.
+    jobs.append(Job(halves["float"].encoder, halves["float"].decoder, True, resizable=False))
     pairs = convert(
         [*jobs, Job(final.encoder, final.decoder, True, filled.int8_scale, filled.zero_point)], training
     )
     floated = {stage: p for stage, p in zip(halves, pairs, strict=False) if isinstance(p, FloatPair)}
-    pair = pairs[-1]
+    plain, pair = pairs[-2:]
     assert isinstance(pair, Pair)
+    left = {
+        stage: dict(undelegated(made.encoder) + undelegated(made.decoder))
+        for stage, made in (("before", plain), ("after", pair))
+    }
 
     begin("fit entropy tables", None)
     tables = fit(pair, filled.gain, training, latent, recipe)
@@ -186,7 +201,7 @@ def optimize(
     count = begin("time", recipe.measure.repeats)
     stages = timed(stages, floated, pair, codec, images[0], recipe.measure.repeats, count)
     rows = len(stages) - len(QUALITIES)
-    return Outcome(package, halves, rewritten, pruned, pair, filled, stages[:rows], stages[rows:], recipe)
+    return Outcome(package, halves, rewritten, pruned, pair, filled, stages[:rows], stages[rows:], left, recipe)
 
 
 def fit(

@@ -24,6 +24,14 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     console.print(
         f"largest difference of the rewritten model: {outcome.rewritten.max_difference:.1e}", highlight=False
     )
+    left = {
+        stage: ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items())) or "none"
+        for stage, counts in outcome.undelegated.items()
+    }
+    console.print(
+        f"int8 operations that XNNPACK does not run: {left['before']} before the rewrites, {left['after']} after",
+        highlight=False,
+    )
     console.print(stage_table("Stage by stage", outcome.stages))
     console.print(stage_table("The package by quality", outcome.qualities))
     for note in NOTES:

@@ -201,7 +201,9 @@ def optimize(
     count = begin("time", recipe.measure.repeats)
     stages = timed(stages, floated, pair, codec, images[0], recipe.measure.repeats, count)
     rows = len(stages) - len(QUALITIES)
-    return Outcome(package, halves, rewritten, pruned, pair, filled, stages[:rows], stages[rows:], left, recipe)
+    return Outcome(
+        package, halves, rewritten, pruned, pair, filled, stages[:rows], stages[rows:], left, recipe
+    )
 
 
 def fit(

@@ -20,6 +20,8 @@ RECIPE = """
 [prune]
 steps = 3
 batch = 2
+sparsity = 0.0
+learning_rate = 1e-6
 [codec]
 sets = 1
 bank = 12
@@ -34,8 +36,9 @@ repeats = 2
 def made(tmp_path_factory, photographs):
     """(folder, printed text, JSON): a Keras 3 encoder and a tf_keras decoder on [-1, 1], blocks of 16x16 as vectors."""
     folder = tmp_path_factory.mktemp("halves")
+    (folder / "data").mkdir()
     for i, image in enumerate(photographs):
-        Image.fromarray(image[:96, :130]).save(folder / f"{i}.png")
+        Image.fromarray(image[:96, :130]).save(folder / "data" / f"{i}.png")
     (folder / "recipe.toml").write_text(RECIPE)
     image = keras.Input((16, 16, 3))
     encoder = keras.Model(image, keras.layers.Dense(64, name="code")(keras.layers.Flatten()(image)))
@@ -52,8 +55,17 @@ def made(tmp_path_factory, photographs):
     decoder.set_weights([basis, mean])
     encoder.save(folder / "encoder.keras")
     decoder.save(folder / "decoder.h5")
-    arguments = ["--encoder", folder / "encoder.keras", "--decoder", folder / "decoder.h5", "--data", folder]
+    arguments = [
+        "--encoder",
+        folder / "encoder.keras",
+        "--decoder",
+        folder / "decoder.h5",
+        "--data",
+        folder / "data",
+    ]
     arguments += ["--recipe", folder / "recipe.toml", "-o", folder / "out.epm", "--json", folder / "out.json"]
+    # An affine projection gives back what is in its range whatever the units, so the range has to be stated.
+    arguments += ["--input-range", "-1..1"]
     result = CliRunner().invoke(optimize, [str(a) for a in arguments], catch_exceptions=False)
     assert result.exit_code == 0
     return folder, result.output, json.loads((folder / "out.json").read_text())
@@ -61,7 +73,7 @@ def made(tmp_path_factory, photographs):
 
 def test_choices_are_told(made):
     _, text, figures = made
-    assert "input -1..1 (gives pictures back best" in text and "tiles of 16x16" in text
+    assert "input -1..1 (given), output -1..1" in text and "tiles of 16x16" in text
     assert figures["latent"]["layer"] == "code" and figures["latent"]["tile"] == 16
     assert figures["undelegated"]["after"] == {} and "none after" in text.replace("\n", " ")
     assert figures["max_difference"] < 1e-5
@@ -87,7 +99,7 @@ def test_a_model_too_small_for_the_loss_says_what_to_do(made, tmp_path):
     image = keras.Input((8, 8, 3))
     x = keras.layers.Dense(192)(keras.layers.Dense(24)(keras.layers.Flatten()(image)))
     keras.Model(image, keras.layers.Reshape((8, 8, 3))(x)).save(tmp_path / "small.keras")
-    arguments = [tmp_path / "small.keras", "--data", folder, "-o", tmp_path / "out.epm"]
+    arguments = [tmp_path / "small.keras", "--data", folder / "data", "-o", tmp_path / "out.epm"]
     with pytest.raises(EdgepressError, match="tiles of 8x8 are too small .* prune.steps = 0"):
         CliRunner().invoke(
             optimize, [str(a) for a in arguments], catch_exceptions=False, standalone_mode=False
@@ -97,7 +109,7 @@ def test_a_model_too_small_for_the_loss_says_what_to_do(made, tmp_path):
 def test_either_a_model_or_both_halves(made, tmp_path):
     folder = made[0]
     model = str(folder / "encoder.keras")
-    rest = ["--data", str(folder), "-o", str(tmp_path / "out.epm")]
+    rest = ["--data", str(folder / "data"), "-o", str(tmp_path / "out.epm")]
     for arguments in ([], ["--encoder", model], [model, "--decoder", model], [model, "--encoder", model]):
         with pytest.raises(EdgepressError, match="a MODEL file, or both --encoder and --decoder"):
             CliRunner().invoke(optimize, [*arguments, *rest], catch_exceptions=False, standalone_mode=False)

@@ -21,8 +21,9 @@ import edgepress.train.layers  # noqa: F401  registers the custom layers
 HALVES = ("encoder", "decoder")
 INT8_STEPS = 255
 
-# Operations that move values without changing them: what goes in has the range of what comes out.
-MOVES = ("DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "STRIDED_SLICE", "SLICE", "RESHAPE", "PAD")
+# Operations whose output is made of values of their input, so that both have one scale in int8.
+MOVES = ("DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "STRIDED_SLICE", "SLICE", "RESHAPE", "PAD", "MAX_POOL_2D")
+MERGES = ("CONCATENATION",)  # likewise, of all their inputs
 # Operations whose int8 output has a scale that TFLite prescribes.
 PRESCRIBED = ("LOGISTIC", "TANH", "SOFTMAX")
 PIXELS = (0.0, 1.0)
@@ -181,19 +182,12 @@ def _quantize(
     """
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(calibrated))
     graph = model.subgraphs[0]
+    for tensor in _alike(model, int(graph.inputs[0])):
+        _set_range(graph.tensors[tensor], source)
     writers = {int(t): op for op in graph.operators for t in op.outputs}
-    moved = {int(graph.inputs[0])}
-    _set_range(graph.tensors[graph.inputs[0]], source)
-    for op in graph.operators:  # in the order they run
-        if int(op.inputs[0]) in moved and _name(model, op) in MOVES:
-            moved.add(int(op.outputs[0]))
-            _set_range(graph.tensors[op.outputs[0]], source)
-    index = int(graph.outputs[0])
-    chain = [index]
-    while index in writers and _name(model, writers[index]) in MOVES:
-        index = int(writers[index].inputs[0])
-        chain.append(index)
-    if index not in writers or _name(model, writers[index]) not in PRESCRIBED:
+    chain = _alike(model, int(graph.outputs[0]), back=True)
+    made = {_name(model, writers[tensor]) for tensor in chain if tensor in writers}
+    if not made.intersection(PRESCRIBED):
         for tensor in chain:
             _set_range(graph.tensors[tensor], goal)
     edited = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
@@ -206,6 +200,22 @@ def _quantize(
     return tflite_util.modify_model_io_type(quantized, tf.int8, tf.int8)
 
 
+def _alike(model: Any, end: int, back: bool = False) -> set[int]:
+    """`end` and the tensors that its values alone are moved to or (`back`) that they are moved from."""
+    operators = model.subgraphs[0].operators  # in the order they run
+    found = {end}
+    for op in reversed(operators) if back else operators:
+        name = _name(model, op)
+        read = {int(t) for t in (op.inputs if name in MERGES else op.inputs[:1])}
+        if name not in (*MOVES, *MERGES):
+            continue
+        if back and int(op.outputs[0]) in found:
+            found |= read
+        elif not back and read <= found:
+            found.add(int(op.outputs[0]))
+    return found
+
+
 def _name(model: Any, operator: Any) -> str:
     code = model.operatorCodes[operator.opcodeIndex]
     return flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex) or str(code.builtinCode)
@@ -216,10 +226,14 @@ def _set_range(tensor: Any, ends: tuple[float, float]) -> None:
 
 
 def _set_scale(content: bytes, end: str, scale: np.float32) -> bytes:
-    """Write the scale of an end exactly: the converter takes it from float32 ends, one unit in the last place off."""
+    """Write the scale of an end exactly: the converter takes it from float32 ends, one unit in the last place off.
+
+    What its values are moved to or from has the same scale to the last bit, or XNNPACK would refuse the model.
+    """
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
     graph = model.subgraphs[0]
-    graph.tensors[getattr(graph, end)[0]].quantization.scale = [float(scale)]
+    for tensor in _alike(model, int(getattr(graph, end)[0]), back=end == "outputs"):
+        graph.tensors[tensor].quantization.scale = [float(scale)]
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 

@@ -22,7 +22,11 @@ from .split import Halves
 HEADROOM = 1.1  # over the largest latent on the images, before int8 saturates
 _WEIGHTED = ("Conv2D", "DepthwiseConv2D", "Dense")
 _HOMOGENEOUS = ("linear", "relu", "leaky_relu")  # f(a x) = a f(x) for a > 0
-_TIES = ("Add", "Subtract", "ReLU", "LeakyReLU", "Dropout", "ZeroPadding2D")  # pass a factor of a channel on
+# Pass a factor of a channel on.
+_TIES = (
+    *("Add", "Subtract", "ReLU", "LeakyReLU", "Dropout", "ZeroPadding2D", "EdgePadding", "Cropping2D"),
+    "MaxPooling2D",
+)
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ def _group(half: Any, latent: Any) -> _Group | None:
         source = tensor._keras_history.operation
         if len(getattr(source, "_inbound_nodes", ())) > 1:
             return None
-        if type(source).__name__ in _TIES:
+        if _passes(source):
             waiting += keras.tree.flatten(source.input)
         elif _takes_factor(source) and source.activation.__name__ in _HOMOGENEOUS:
             group.makers.append(source)
@@ -119,7 +123,7 @@ def _group(half: Any, latent: Any) -> _Group | None:
         for reader in half.layers:
             if not any(t is tensor for node in reader._inbound_nodes for t in node.input_tensors):
                 continue
-            if type(reader).__name__ in _TIES:
+            if _passes(reader):
                 waiting.append(reader.output)
             elif (
                 _takes_factor(reader) and type(reader).__name__ != "Dense" and len(reader._inbound_nodes) == 1
@@ -128,6 +132,10 @@ def _group(half: Any, latent: Any) -> _Group | None:
             else:
                 return None
     return group
+
+
+def _passes(layer: Any) -> bool:
+    return type(layer).__name__ in _TIES and getattr(layer, "max_value", None) is None
 
 
 def _takes_factor(layer: Any) -> bool:

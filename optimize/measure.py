@@ -18,7 +18,7 @@ from edgepress.runtime.codec import Codec
 from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.tables import EntropyTables
 
-from .convert import FloatPair
+from .convert import FloatPair, Pair
 from .tflite import TFLite, parameters, undelegated
 
 FINEST = (
@@ -113,6 +113,11 @@ def weigh(encoder: bytes, decoder: bytes) -> Networks:
         macs_per_pixel=sum(map(macs_per_pixel, (encoder, decoder))),
         undelegated=sum(sum(undelegated(m).values()) for m in (encoder, decoder)),
     )
+
+
+def undelegated_of(pair: FloatPair | Pair) -> dict[str, int]:
+    """The operations of both models that XNNPACK does not run, by type."""
+    return dict(undelegated(pair.encoder) + undelegated(pair.decoder))
 
 
 def score_float(

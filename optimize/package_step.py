@@ -17,7 +17,7 @@ from edgepress.runtime.package import write_package
 from .cache import Cache
 from .convert import FloatPair, Pair
 from .keys import Images
-from .measure import FINEST, Scores, Stage, means, middle, score_files
+from .measure import FINEST, Scores, Stage, means, middle, score_files, undelegated_of
 from .plan import Begin, Plan
 from .recipe import Recipe
 from .stages import compared_stage, file_stage, float_stage, int8_stage, time_stages
@@ -111,10 +111,12 @@ def package_step(
         facts = {stage: model.facts for stage, model in models.items()}
         if trained:
             facts["qat"] = trained.facts
-        return Packed(content, rows, {**facts, "int8": {**made.latent.facts(), **made.facts}})
+        left = {"before": plan.as_it_came.get(), "after": undelegated_of(made.pair)}
+        facts["int8"] = {**made.latent.facts(), **made.facts, "undelegated": left}
+        return Packed(content, rows, facts)
 
     modules = ("package_step", "measure", "stages")
-    inputs = [plan.tables, plan.floats, held_out, recipe, name, source]
+    inputs = [plan.tables, plan.floats, plan.as_it_came, held_out, recipe, name, source]
     return Step(cache, "package", PACKED, modules, inputs, make)
 
 

@@ -58,6 +58,7 @@ class Outcome:
 
     def as_dict(self) -> dict[str, Any]:
         """Figures and choices as JSON can hold them."""
+        int8 = self.facts["int8"]
         return {
             "package": {
                 "path": str(self.package.path),
@@ -65,8 +66,10 @@ class Outcome:
                 "model_id": self.package.model_id.hex(),
                 "bytes": self.stages[-1].raw_bytes,
             },
-            "latent": {**self.latent, **self.facts["int8"]},
+            "latent": {**self.latent, **{key: int8[key] for key in ("unit", "scale", "zero_point")}},
             **self.facts["rewritten"],
+            "undelegated": int8["undelegated"],
+            "float_layers": int8.get("float_layers", []),
             "dead": self.facts.get("dead"),
             "channels": self.facts.get("channels"),
             "pruning": self.facts.get("pruned"),

@@ -19,7 +19,7 @@ from .keys import Images
 from .made import FLOATS, INT8, MODEL, TABLES, TRAINED, Int8, Made, Trained
 from .recipe import Recipe
 from .source import Source
-from .step import Step
+from .step import FIGURES, Step
 
 # Called when something begins, with its name and the number of steps (None: unknown); gives what counts them.
 Begin = Callable[[str, int | None], Callable[[int], None]]
@@ -42,6 +42,7 @@ class Plan:
         cut: the model whose channels were cut and not yet fine-tuned; None when none are.
         floats: the models as float32 TFLite.
         qat: the last model trained under simulated int8; None in other modes.
+        as_it_came: operations that XNNPACK does not run, by type, of the first model as int8 without any rewrite.
         compared: the last model as float16, dynamic and int16x8.
         int8: the networks of the package.
         tables: its entropy tables.
@@ -79,6 +80,10 @@ class Plan:
         self.qat = self._train() if quantize.mode == "qat" else None
         settings = [quantize.mode, quantize.latent_unit, quantize.fallback if quantize.mode == "mixed" else 0]
         quantized = [self.qat or self._last, images, settings]
+        inputs = [self.models["float"], images]
+        self.as_it_came = Step(
+            cache, "as-it-came", FIGURES, (*_CONVERTER, "measure"), inputs, self._as_it_came
+        )
         inputs = [self._last, images]
         self.compared = Step(cache, "compared", FLOATS, _CONVERTER, inputs, self._compared)
         self.int8 = Step(cache, "int8", INT8, modules, quantized, self._int8)
@@ -167,14 +172,23 @@ class Plan:
         models = {name: step.get() for name, step in self.models.items()}
         self._begin("convert to TFLite", None)
         trained = self.qat and self.qat.get()
-        made, floats = _work().int8(models, trained, self.layer(), self._images, self._recipe.quantize)
-        self.floats.put(floats)
-        return made
+        made = _work().int8(
+            models, trained, self.layer(), self._images, self._recipe.quantize, not self.as_it_came.there()
+        )
+        self.floats.put(made.floats)
+        if made.as_it_came is not None:
+            self.as_it_came.put(made.as_it_came)
+        return made.int8
 
     def _floats(self) -> dict[str, FloatPair]:
         models = {name: step.get() for name, step in self.models.items()}
         self._begin("convert to float TFLite", None)
         return _work().floats(models, self.layer())
+
+    def _as_it_came(self) -> dict[str, int]:
+        first = self.models["float"].get()
+        self._begin("convert the model as it came", None)
+        return _work().as_it_came(first, self.layer(), self._images)
 
     def _compared(self) -> dict[str, FloatPair]:
         made = self._last.get()

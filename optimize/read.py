@@ -79,5 +79,9 @@ def _from_keras_2(path: Path) -> bool:
 def _reason(error: Exception) -> str:
     """One line of what may be pages: what Keras says was the cause, or else the first line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    causes = [line.partition("Exception encountered:")[2].strip() for line in lines if "Exception encountered:" in line]
+    causes = [
+        line.partition("Exception encountered:")[2].strip()
+        for line in lines
+        if "Exception encountered:" in line
+    ]
     return (causes or lines or [type(error).__name__])[-1 if causes else 0][:300]

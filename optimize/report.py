@@ -28,6 +28,14 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     console.print(
         f"largest difference of the rewritten model: {rewritten['max_difference']:.1e}", highlight=False
     )
+    left = {
+        stage: ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items())) or "none"
+        for stage, counts in outcome.facts["int8"]["undelegated"].items()
+    }
+    console.print(
+        f"int8 operations that XNNPACK does not run: {left['before']} before the rewrites, {left['after']} after",
+        highlight=False,
+    )
     if outcome.found:
         console.print(search_table(outcome.found))
         console.print(verdict(outcome.found), style="bold", highlight=False)

@@ -65,9 +65,13 @@ class Step(Generic[T]):
             self._value.append(self._found())
         return self._value[0]
 
+    def there(self) -> bool:
+        """Whether the value is known or in the cache, whole or not."""
+        return bool(self._value) or self._cache.path(self.name, self.key).exists()
+
     def put(self, value: T) -> None:
         """Give the value that another step made along the way, unless it is known already."""
-        if not self._value and self._cache.read(self.name, self.key) is None:
+        if not self.there():
             self._value.append(value)
             self._cache.write(self.name, self.key, self._kind.pack(value))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from edgepress.bench.loadimages import pick_evenly
@@ -14,7 +14,7 @@ from .keys import Images
 from .latent_range import LatentRange, fill_int8
 from .layer_noise import layer_noise, worst_layers
 from .made import Int8, LatentScale, Made, Trained
-from .measure import middle
+from .measure import middle, undelegated_of
 from .prune import prune as prune_weights
 from .recipe import ChannelsPart, LossPart, ModelPart, PrunePart, QuantizePart, Recipe
 from .rewrite import rewrite as rewrite_model
@@ -22,7 +22,23 @@ from .source import Source
 from .split import Halves, split
 
 Count = Callable[[int], None]  # is told how many steps were done
+LEAST_CROP = 16  # as in the recipe
 NOISE_IMAGES = 16  # on which the layers that stay float are found
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What one process of the converter made.
+
+    Attributes:
+        int8: the networks of the package.
+        floats: the stages as float32, see `floats`.
+        as_it_came: see there; None unless asked for.
+    """
+
+    int8: Int8
+    floats: dict[str, FloatPair]
+    as_it_came: dict[str, int] | None
 
 
 def load(source: Source, images: Images, settings: ModelPart) -> Made:
@@ -89,7 +105,7 @@ def distill(
         loss=loss(weights),
         steps=settings.steps,
         batch=settings.batch,
-        crop=latent["tile"] or settings.crop,
+        crop=_crop(latent["tile"], settings.crop),
         learning_rate=settings.learning_rate,
         match=settings.match,
         latent=latent["layer"],
@@ -104,7 +120,7 @@ def prune(
     made: Made, tile: int, images: Images, settings: PrunePart, weights: LossPart, count: Count
 ) -> Made:
     """Single weights set to zero, see `prune.prune`; `tile`: the only size that the model takes, or 0."""
-    chosen = {**asdict(settings), "crop": tile or settings.crop}
+    chosen = {**asdict(settings), "crop": _crop(tile, settings.crop)}
     found = prune_weights(made.model, images.floats, loss(weights), **chosen, progress=lambda *_: count(1))
     facts = {"sparsity": found.sparsity, "loss_before": found.loss_before, "loss_after": found.loss_after}
     return Made(found.model, facts)
@@ -121,7 +137,7 @@ def train_qat(made: Made, latent: str, images: Images, recipe: Recipe, count: Co
         loss(recipe.loss),
         steps=recipe.quantize.qat_steps,
         batch=recipe.channels.batch,
-        crop=filled.halves.latent.tile or recipe.channels.crop,
+        crop=_crop(filled.halves.latent.tile, recipe.channels.crop),
         learning_rate=recipe.quantize.qat_learning_rate,
         seed=recipe.channels.seed,
         progress=lambda *_: count(1),
@@ -131,20 +147,32 @@ def train_qat(made: Made, latent: str, images: Images, recipe: Recipe, count: Co
 
 
 def int8(
-    stages: Mapping[str, Made], trained: Trained | None, latent: str, images: Images, settings: QuantizePart
-) -> tuple[Int8, dict[str, FloatPair]]:
-    """The last stage, or what was `trained` of it, as int8; and, as the process is there, all as float32 (see `floats`)."""
+    stages: Mapping[str, Made],
+    trained: Trained | None,
+    latent: str,
+    images: Images,
+    settings: QuantizePart,
+    as_it_came: bool,
+) -> Converted:
+    """The last stage, or what was `trained` of it, as int8, and what else can be had while the converter's process is there.
+
+    as_it_came: also count the undelegated operations of the model without rewrites.
+    """
     cut = {name: split(made.model, latent) for name, made in stages.items()}
     filled = trained.filled if trained else _fill(list(cut.values())[-1], images, settings)
     final = filled.halves
     job = Job(final.encoder, final.decoder, "int8", filled.int8_scale, filled.zero_point)
     jobs = [*_float_jobs(cut), Job(final.encoder, final.decoder, "float32"), job]
-    *others, twin, pair = convert(jobs, images.pixels)
+    if as_it_came:
+        jobs.append(_plain_job(cut["float"]))
+    others = convert(jobs, images.pixels)
+    plain = undelegated_of(others.pop()) if as_it_came else None
+    *others, twin, pair = others
     assert isinstance(pair, Pair) and isinstance(twin, FloatPair)
     facts: dict[str, Any] = {}
     if settings.mode == "mixed":
         pair, facts = _mixed(job, twin, pair, final.latent.unit, images, settings)
-    return Int8(pair, LatentScale.of(filled), twin, facts), _named(cut, others)
+    return Converted(Int8(pair, LatentScale.of(filled), twin, facts), _named(cut, others), plain)
 
 
 def _fill(halves: Halves, images: Images, settings: QuantizePart) -> LatentRange:
@@ -173,6 +201,11 @@ def floats(stages: Mapping[str, Made], latent: str) -> dict[str, FloatPair]:
     return _named(cut, convert(_float_jobs(cut)))
 
 
+def as_it_came(first: Made, latent: str, images: Images) -> dict[str, int]:
+    """The operations of a model's int8 conversion without rewrites that XNNPACK does not run, by type."""
+    return undelegated_of(convert([_plain_job(split(first.model, latent))], images.pixels)[0])
+
+
 def compared(made: Made, latent: str, images: Images) -> dict[str, FloatPair]:
     """A model in the modes that packages are not made of, by mode."""
     halves = split(made.model, latent)
@@ -180,6 +213,19 @@ def compared(made: Made, latent: str, images: Images) -> dict[str, FloatPair]:
     return _named(
         modes, convert([Job(halves.encoder, halves.decoder, mode) for mode in modes], images.pixels)
     )
+
+
+def _crop(tile: int, wanted: int) -> int:
+    """The side of the crops in fine-tuning: what is wanted, unless the model takes one size alone."""
+    if 0 < tile < LEAST_CROP:
+        raise EdgepressError(
+            f"tiles of {tile}x{tile} are too small to fine-tune on (SSIM needs more): set the steps in the recipe to 0"
+        )
+    return tile or wanted
+
+
+def _plain_job(halves: Halves) -> Job:
+    return Job(halves.encoder, halves.decoder, "int8", resizable=False)
 
 
 def _float_jobs(stages: Mapping[str, Halves]) -> list[Job]:

@@ -90,10 +90,16 @@ def test_what_cannot_cross_is_named(layer):
 
 
 FAMILIES = {
-    "Conv2D": lambda x: layers.Conv2D(6, (3, 5), 2, "valid", dilation_rate=1, groups=2, activation="relu6")(x),
+    "Conv2D": lambda x: layers.Conv2D(6, (3, 5), 2, "valid", dilation_rate=1, groups=2, activation="relu6")(
+        x
+    ),
     "Conv2D dilated": lambda x: layers.Conv2D(6, 3, padding="same", dilation_rate=2, use_bias=False)(x),
-    "SeparableConv2D": lambda x: layers.SeparableConv2D(6, 3, 2, "same", depth_multiplier=2, activation="silu")(x),
-    "DepthwiseConv2D": lambda x: layers.DepthwiseConv2D(3, 2, "valid", depth_multiplier=2, activation="tanh")(x),
+    "SeparableConv2D": lambda x: layers.SeparableConv2D(
+        6, 3, 2, "same", depth_multiplier=2, activation="silu"
+    )(x),
+    "DepthwiseConv2D": lambda x: layers.DepthwiseConv2D(3, 2, "valid", depth_multiplier=2, activation="tanh")(
+        x
+    ),
     "Conv2DTranspose same": lambda x: layers.Conv2DTranspose(5, 4, 3, "same", activation="sigmoid")(x),
     "Conv2DTranspose valid": lambda x: layers.Conv2DTranspose(5, (3, 2), 2, "valid", use_bias=False)(x),
     "Conv2DTranspose output_padding": lambda x: layers.Conv2DTranspose(5, 3, 2, "same", output_padding=1)(x),

@@ -72,10 +72,22 @@ def test_damage_and_unknown_classes_are_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda x: layers.LayerNormalization(name="odd")(x), "layer 'odd': layers of type LayerNormalization are not"),
-        (lambda x: layers.Conv2D(3, 1, activation="selu", name="odd")(x), "'odd': its activation 'selu' has no int8"),
-        (lambda x: layers.BatchNormalization(name="odd")(layers.Flatten()(x)), "'odd': a BatchNormalization on a fl"),
-        (lambda x: layers.Reshape((16, 64, 3), name="odd")(x), r"'odd': it reshapes \(32, 32, 3\) to \(16, 64, 3\)"),
+        (
+            lambda x: layers.LayerNormalization(name="odd")(x),
+            "layer 'odd': layers of type LayerNormalization are not",
+        ),
+        (
+            lambda x: layers.Conv2D(3, 1, activation="selu", name="odd")(x),
+            "'odd': its activation 'selu' has no int8",
+        ),
+        (
+            lambda x: layers.BatchNormalization(name="odd")(layers.Flatten()(x)),
+            "'odd': a BatchNormalization on a fl",
+        ),
+        (
+            lambda x: layers.Reshape((16, 64, 3), name="odd")(x),
+            r"'odd': it reshapes \(32, 32, 3\) to \(16, 64, 3\)",
+        ),
         (lambda x: keras.ops.cos(x), "layer 'cos.*': the operation Cos is not served"),
     ],
 )

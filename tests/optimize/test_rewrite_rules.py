@@ -52,11 +52,19 @@ CASES = {
         ["ZeroPadding2D", "Conv2D", "DepthToSpace"],
     ),
     "normalization behind a depthwise one": (
-        lambda: [layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2), layers.BatchNormalization(scale=False)],
+        lambda: [
+            layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2),
+            layers.BatchNormalization(scale=False),
+        ],
         ["DepthwiseConv2D"],
     ),
     "normalization in front of a convolution without border": (
-        lambda: [layers.MaxPooling2D(1), layers.BatchNormalization(), C(5, 2, 2), layers.BatchNormalization()],
+        lambda: [
+            layers.MaxPooling2D(1),
+            layers.BatchNormalization(),
+            C(5, 2, 2),
+            layers.BatchNormalization(),
+        ],
         ["MaxPooling2D", "Conv2D"],
     ),
     "normalization in front of a depthwise one": (
@@ -75,17 +83,32 @@ CASES = {
         lambda: [C(3, 3, padding="same", activation="tanh"), layers.Rescaling(0.5, 0.5)],
         ["Conv2D"],
     ),
-    "separable": (lambda: [layers.SeparableConv2D(5, 3, 2, "same", activation="relu")], ["DepthwiseConv2D", "Conv2D"]),
+    "separable": (
+        lambda: [layers.SeparableConv2D(5, 3, 2, "same", activation="relu")],
+        ["DepthwiseConv2D", "Conv2D"],
+    ),
     "grouped": (lambda: [C(6, 1), C(4, 3, groups=2, padding="same")], ["Conv2D", "Conv2D"]),
     "average pooling": (lambda: [layers.AveragePooling2D((2, 4), 2)], ["DepthwiseConv2D"]),
     "average pooling, same": (lambda: [layers.AveragePooling2D(2, 4, "same")], ["DepthwiseConv2D"]),
-    "average pooling over borders stays": (lambda: [layers.AveragePooling2D(3, 2, "same")], ["AveragePooling2D"]),
+    "average pooling over borders stays": (
+        lambda: [layers.AveragePooling2D(3, 2, "same")],
+        ["AveragePooling2D"],
+    ),
     "padding by hand": (lambda: [layers.ZeroPadding2D(((0, 1), (0, 1))), C(4, 3, 2)], ["Conv2D"]),
-    "padding as no convolution pads": (lambda: [layers.ZeroPadding2D(1), C(4, 3, 2)], ["ZeroPadding2D", "Conv2D"]),
+    "padding as no convolution pads": (
+        lambda: [layers.ZeroPadding2D(1), C(4, 3, 2)],
+        ["ZeroPadding2D", "Conv2D"],
+    ),
     "ReLU": (lambda: [C(4, 3), layers.ReLU()], ["Conv2D"]),
-    "ReLU6 and tanh": (lambda: [C(4, 3), layers.ReLU(6.0), C(4, 3), layers.Activation("tanh")], ["Conv2D", "Conv2D"]),
+    "ReLU6 and tanh": (
+        lambda: [C(4, 3), layers.ReLU(6.0), C(4, 3), layers.Activation("tanh")],
+        ["Conv2D", "Conv2D"],
+    ),
     "ReLU with a ceiling": (lambda: [C(4, 3), layers.ReLU(0.7), C(4, 3)], ["Conv2D", "Conv2D"]),
-    "ReLU on a pooled map": (lambda: [layers.MaxPooling2D(), layers.ReLU()], ["MaxPooling2D", "DepthwiseConv2D"]),
+    "ReLU on a pooled map": (
+        lambda: [layers.MaxPooling2D(), layers.ReLU()],
+        ["MaxPooling2D", "DepthwiseConv2D"],
+    ),
     "a LeakyReLU without leak": (
         lambda: [C(4, 3), layers.LeakyReLU(negative_slope=0.0)],
         ["Conv2D"],
@@ -135,7 +158,10 @@ def test_nearest_upsampling_goes_into_the_convolution_borders_included(kernel, d
 
 @pytest.mark.parametrize("factor", [2, 3, 4, 5])
 def test_bilinear_upsampling_by_any_factor(factor):
-    assert rewrite(model_of(C(4, 1), layers.UpSampling2D(factor, interpolation="bilinear"))).max_difference < 1e-5
+    assert (
+        rewrite(model_of(C(4, 1), layers.UpSampling2D(factor, interpolation="bilinear"))).max_difference
+        < 1e-5
+    )
 
 
 @pytest.mark.parametrize(

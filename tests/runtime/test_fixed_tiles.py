@@ -21,14 +21,18 @@ def tiled(tmp_path_factory, tiny_writer):
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_images_of_any_size_are_coded_in_whole_tiles(tiled, tiny_codec, astronaut, height, width, mode, monkeypatch):
+def test_images_of_any_size_are_coded_in_whole_tiles(
+    tiled, tiny_codec, astronaut, height, width, mode, monkeypatch
+):
     image = np.array(Image.fromarray(astronaut[:height, 30 : 30 + width]).convert(mode))
     data = tiled.encode(image, 90)
     shapes = []
     networks = tiled._networks
     for network in (networks._encoder, networks._decoder):
         run = network.run
-        monkeypatch.setattr(network, "run", lambda shape, *a, run=run: (shapes.append(shape), run(shape, *a))[1])
+        monkeypatch.setattr(
+            network, "run", lambda shape, *a, run=run: (shapes.append(shape), run(shape, *a))[1]
+        )
     assert tiled.encode(image, 90) == data
     decoded = tiled.decode_array(data)
     assert decoded.shape == image.shape

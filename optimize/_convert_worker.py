@@ -13,10 +13,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python import convert as tflite_convert
-from tensorflow.lite.python import util as tflite_util
 from tensorflow.lite.tools import flatbuffer_utils
 
 import edgepress.train.layers  # noqa: F401  registers the custom layers
+
+from ._int8_ends import int8_ends
 
 HALVES = ("encoder", "decoder")
 INT8_STEPS = 255
@@ -197,7 +198,7 @@ def _quantize(
         if _number(name) in fallback
     }
     quantized = tflite_convert.mlir_quantize(edited, denylisted_nodes=kept or None)
-    return tflite_util.modify_model_io_type(quantized, tf.int8, tf.int8)
+    return int8_ends(quantized, source, goal)
 
 
 def _alike(model: Any, end: int, back: bool = False) -> set[int]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from .errors import EdgepressError
 from .graph import rebuild
-from .prune import WARMUP, crops
+from .tf_fit import WARMUP, crops
 
 AVERAGED = 0.998  # of the moving average of the weights that is the result
 LATENT_WEIGHT = 0.001  # of the latents' relative squared difference

@@ -66,7 +66,7 @@ def fill_int8(halves: Halves, images: Sequence[np.ndarray], unit: float = 0.0) -
     positive = not (low < 0).any()
     widest = (high if positive else np.maximum(high, -low)) * HEADROOM / (255 if positive else 127)
     scale = np.where(widest > 0, widest, max(float(widest.max()), 1e-6)).astype(np.float32)
-    scaled = _folded(halves, scale)
+    scaled = fold_latent(halves, scale)
     if scaled is None:
         scale = np.full_like(scale, scale.max())
     unit = unit or float(scale.max())
@@ -75,7 +75,7 @@ def fill_int8(halves: Halves, images: Sequence[np.ndarray], unit: float = 0.0) -
     return LatentRange(scaled or halves, scale, int8_scale, -128 if positive else 0, gain, unit)
 
 
-def _folded(halves: Halves, scale: NDArray[np.float32]) -> Halves | None:
+def fold_latent(halves: Halves, scale: NDArray[np.float32]) -> Halves | None:
     """Copies of the halves whose latent is divided by `scale`; None when a layer stands in the way."""
     encoder, decoder = rebuild(halves.encoder), rebuild(halves.decoder)
     groups = [_group(encoder, encoder.output), _group(decoder, decoder.input)]

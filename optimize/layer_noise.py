@@ -1,7 +1,8 @@
 """Where int8 loses quality: the signal-to-noise ratio of every operation's output, int8 against float, on images.
 
 Noise adds up on the way through a network, so the ratio at a layer says little of that layer. What it adds itself does, and
-how much of that the rounding of its output explains.
+how much of that the rounding of its output explains. A channel whose values are small beside those of others in its tensor is
+lost without a trace there and shows in the layer that reads it: keep both in float, so that nothing is rounded between.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class Layer:
         shape: of its output, without batch.
         parameters, macs: weights, and multiply-adds per image pixel.
         sqnr: of its last operation in the int8 networks, dB (see `layer_noise`); None where it is part of another one.
-        added: noise that its operations add, dB.
+        own: the same with the noise alone that its operations add, the worst of them: the lower, the more a layer adds.
     """
 
     half: str
@@ -46,7 +46,7 @@ class Layer:
     parameters: int
     macs: float
     sqnr: float | None = None
-    added: float | None = None
+    own: float | None = None
 
 
 @dataclass(frozen=True)
@@ -127,13 +127,13 @@ def _layers(plan: Plan, held_out: Images, recipe: Recipe) -> list[Layer]:
 
 
 def _noise(plan: Plan, held_out: Images, recipe: Recipe) -> dict[tuple[str, str], tuple[float, float]]:
-    """(SQNR of the last operation, noise added by all) of the layers that have operations of their own, by half and name."""
+    """(SQNR of the last operation, the lowest own one) of the layers that have operations of their own, by half and name."""
     made = plan.int8.get()
     images = pick_evenly(crops(held_out, plan.latent["unit"], recipe), NOISE_IMAGES)
     found: dict[tuple[str, str], tuple[float, float]] = {}
     for row in layer_noise(made.twin, made.pair, images):
         place = row.half, row.layer
-        found[place] = row.sqnr, row.added + found.get(place, (0.0, 0.0))[1]
+        found[place] = row.sqnr, min(row.own, found.get(place, (0.0, row.own))[1])
     return found
 
 

@@ -170,8 +170,8 @@ class Plan:
 
     def _int8(self) -> Int8:
         models = {name: step.get() for name, step in self.models.items()}
-        self._begin("convert to TFLite", None)
         trained = self.qat and self.qat.get()
+        self._begin("convert to TFLite", None)
         made = _work().int8(
             models, trained, self.layer(), self._images, self._recipe.quantize, not self.as_it_came.there()
         )

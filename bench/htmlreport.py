@@ -3,48 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from .charts import Chart, rate_charts
 from .histograms import histograms
+from .htmlpage import template
 from .levels import Level, levels, nearest
 from .pictures import HEIGHT, WIDTH, Picture
 from .saved import Saved
 from .speedcharts import memory_bars, speed_bars, time_chart, trade_chart
-from .summary import lines, sentences, signed, winners
+from .summary import lines, sentences, winners
 
-_TEMPLATES = Path(__file__).with_name("templates")
 _SYMBOLS = "●■◆▲▼✚✖★◀▶"  # as the charts' markers
 
 
 def html_report(saved: Saved, pictures: Sequence[Picture] = ()) -> bytes:
     """The page, UTF-8. pictures: what the viewer shows; without any there is no viewer."""
-    # Imported on use: only reports need it.
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    page = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page.filters |= {
-        "signed": signed,
-        "num": _number,
-        "similarity": _similarity,
-        "decibels": _decibels,
-        "svg": Markup,
-    }
-    page.globals["part"] = lambda name: Markup((_TEMPLATES / name).read_text("utf-8"))  # our own files
     at = levels(saved)
     table = lines(saved, at[1])
     speed = [
         c for c in (trade_chart(saved), time_chart(saved), speed_bars(saved, at[1]), memory_bars(saved)) if c
     ]
-    text = page.get_template("report.html.j2").render(
+    text = template("report.html.j2").render(
         saved=saved,
         symbols=[_SYMBOLS[n % len(_SYMBOLS)] for n in range(len(saved.codecs))],
         level=at[1],
@@ -108,15 +88,3 @@ def _data(saved: Saved, pictures: Sequence[Picture]) -> dict[str, Any]:
         "rows": rows,
         "pictures": shown,
     }
-
-
-def _number(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None else f"{value:,.{digits}f}"
-
-
-def _decibels(value: float | None) -> str:
-    return "exact" if value is None else f"{value:.2f}"
-
-
-def _similarity(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"

@@ -9,6 +9,7 @@ from typing import Any
 _HOMES = {
     "from_tf_keras": "bridge",
     "to_tf_keras": "bridge",
+    "load": "load",
     "load_model": "load",
     "find_latent": "split",
     "convert_pair": "convert",

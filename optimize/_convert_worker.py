@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,54 +13,82 @@ import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python import convert as tflite_convert
-from tensorflow.lite.python import util as tflite_util
 from tensorflow.lite.tools import flatbuffer_utils
 
 import edgepress.train.layers  # noqa: F401  registers the custom layers
-from edgepress.optimize.ranges import best_ranges
+from edgepress.optimize.activation_ranges import best_ranges
 
+from ._int8_ends import int8_ends
+
+HALVES = ("encoder", "decoder")
 INT8_STEPS = 255
 
-
-# Operations that move values without changing them: what goes in has the range of what comes out.
-MOVES = ("DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "STRIDED_SLICE", "SLICE", "RESHAPE", "PAD")
+# Operations whose output is made of values of their input, so that both have one scale in int8.
+MOVES = ("DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "STRIDED_SLICE", "SLICE", "RESHAPE", "PAD", "MAX_POOL_2D")
+MERGES = ("CONCATENATION",)  # likewise, of all their inputs
 # Operations whose int8 output has a scale that TFLite prescribes.
 PRESCRIBED = ("LOGISTIC", "TANH", "SOFTMAX")
 PIXELS = (0.0, 1.0)
+INT16X8 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
 
 
 def main(folder: Path) -> None:
     """Do the jobs listed in `folder`/jobs.json: each has a folder of its own with the two halves in it."""
     jobs = json.loads((folder / "jobs.json").read_text())
-    tiles = np.load(folder / "tiles.npy")[:, None] if (folder / "tiles.npy").exists() else None
     for name, job in jobs.items():
         place = folder / name
-        encoder, decoder = (
-            keras.saving.load_model(place / f"{half}.keras", compile=False) for half in ("encoder", "decoder")
-        )
+        models = {half: keras.saving.load_model(place / f"{half}.keras", compile=False) for half in HALVES}
+        names = {half: _numbered(model) for half, model in models.items()}
+        encoder, decoder = models.values()
         shape = (1, job["side"], job["side"], 3)
-        if job["int8"]:
+        stored = folder / f"tiles{job['side']}.npy"
+        tiles = np.load(stored)[:, None] if stored.exists() else None
+        if job["mode"] == "int8":
             assert tiles is not None
             given = job["latent_scale"] and _given_range(job["latent_scale"], job["zero_point"])
-            files, result = _int8(encoder, decoder, shape, tiles, given)
+            kept = {
+                half: {names[half].index(n) for n in job["fallback"] if n in names[half]} for half in HALVES
+            }
+            files, result = _int8(encoder, decoder, shape, tiles, given, kept)
         else:
-            files, result = _float(encoder, decoder, shape), {}
+            files, result = _float(encoder, decoder, shape, job["mode"], tiles), {}
+        result["layers"] = {half: _layers(files[half], model, names[half]) for half, model in models.items()}
         for half, content in files.items():
-            (place / f"{half}.tflite").write_bytes(content)
+            (place / f"{half}.tflite").write_bytes(_trim(content))
         (place / "result.json").write_text(json.dumps(result))
 
 
-def _float(encoder: Any, decoder: Any, shape: tuple[int, ...]) -> dict[str, bytes]:
-    latent = tuple(encoder.compute_output_shape(shape))
-    return {
-        "encoder": _trim(_converter(encoder, shape).convert()),
-        "decoder": _trim(_converter(decoder, latent).convert()),
+def _float(
+    encoder: Any, decoder: Any, shape: tuple[int, ...], mode: str, tiles: np.ndarray | None
+) -> dict[str, bytes]:
+    converters = {
+        "encoder": _converter(encoder, shape),
+        "decoder": _converter(decoder, tuple(encoder.compute_output_shape(shape))),
     }
+    if mode != "float32":
+        for converter in converters.values():
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            if mode == "float16":
+                converter.target_spec.supported_types = [tf.float16]
+    if mode == "int16x8":
+        assert tiles is not None
+        latents = [np.asarray(encoder(tile, training=False)) for tile in tiles]
+        for converter, samples in zip(converters.values(), (list(tiles), latents), strict=True):
+            converter.representative_dataset = lambda samples=samples: ([sample] for sample in samples)
+            # TFLite has no 16-bit DEPTH_TO_SPACE: what is missing stays in float.
+            converter.target_spec.supported_ops = [INT16X8, tf.lite.OpsSet.TFLITE_BUILTINS]
+    return {half: converter.convert() for half, converter in converters.items()}
 
 
 def _int8(
-    encoder: Any, decoder: Any, shape: tuple[int, ...], tiles: np.ndarray, given: tuple[float, float] | None
+    encoder: Any,
+    decoder: Any,
+    shape: tuple[int, ...],
+    tiles: np.ndarray,
+    given: tuple[float, float] | None,
+    fallback: dict[str, set[int]],
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Both halves; layers with the numbers `fallback` stay float."""
     latents = [np.asarray(encoder(tile, training=False)) for tile in tiles]
     low, high = given or _range(latents)
     scale = np.float32((high - low) / INT8_STEPS)
@@ -68,8 +97,15 @@ def _int8(
     latents = [np.clip(np.round(z / scale) + zero_point, -128, 127) for z in latents]
     latents = [((z - zero_point) * scale).astype("float32") for z in latents]
     files = {
-        "encoder": _quantize(_calibrate(_converter(encoder, shape), list(tiles)), PIXELS, (low, high)),
-        "decoder": _quantize(_calibrate(_converter(decoder, latents[0].shape), latents), (low, high), PIXELS),
+        "encoder": _quantize(
+            _calibrate(_converter(encoder, shape), list(tiles)), PIXELS, (low, high), fallback["encoder"]
+        ),
+        "decoder": _quantize(
+            _calibrate(_converter(decoder, latents[0].shape), latents),
+            (low, high),
+            PIXELS,
+            fallback["decoder"],
+        ),
     }
     files["encoder"] = _set_scale(files["encoder"], "outputs", scale)
     files["decoder"] = _set_scale(files["decoder"], "inputs", scale)
@@ -137,58 +173,78 @@ def _with_own_ranges(calibrated: bytes, samples: list[np.ndarray]) -> bytes:
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
-def _quantize(calibrated: bytes, source: tuple[float, float], goal: tuple[float, float]) -> bytes:
-    """Quantize a calibrated model whose input and output have the ranges `source` and `goal`; int8 at both ends."""
+def _quantize(
+    calibrated: bytes,
+    source: tuple[float, float],
+    goal: tuple[float, float],
+    fallback: Collection[int] = (),
+) -> bytes:
+    """Quantize a calibrated model whose input and output have the ranges `source` and `goal`; int8 at both ends.
+
+    Layers with the numbers `fallback` stay float, between DEQUANTIZE and QUANTIZE.
+    """
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(calibrated))
     graph = model.subgraphs[0]
+    fixed = _alike(model, int(graph.inputs[0]))
+    for tensor in fixed:
+        _set_range(graph.tensors[tensor], source)
     writers = {int(t): op for op in graph.operators for t in op.outputs}
-    moved = {int(graph.inputs[0])}
-    _set_range(graph.tensors[graph.inputs[0]], source)
-    for op in graph.operators:  # in the order they run
-        if int(op.inputs[0]) in moved and _name(model, op) in MOVES:
-            moved.add(int(op.outputs[0]))
-            _set_range(graph.tensors[op.outputs[0]], source)
-    index = int(graph.outputs[0])
-    chain = [index]
-    while index in writers and _name(model, writers[index]) in MOVES:
-        index = int(writers[index].inputs[0])
-        chain.append(index)
-    if index not in writers or _name(model, writers[index]) not in PRESCRIBED:
-        moved |= set(chain)
+    chain = _alike(model, int(graph.outputs[0]), back=True)
+    made = {_name(model, writers[tensor]) for tensor in chain if tensor in writers}
+    if not made.intersection(PRESCRIBED):
+        fixed |= chain
         for tensor in chain:
             _set_range(graph.tensors[tensor], goal)
-    _tie_concatenations(model, graph, fixed=moved)
+    _tie_merges(model, fixed)
     edited = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
-    return _trim(tflite_util.modify_model_io_type(tflite_convert.mlir_quantize(edited), tf.int8, tf.int8))
+    kept = {
+        name
+        for name in (graph.tensors[op.outputs[0]].name.decode() for op in graph.operators)
+        if _number(name) in fallback
+    }
+    quantized = tflite_convert.mlir_quantize(edited, denylisted_nodes=kept or None)
+    return int8_ends(quantized, source, goal)
 
 
-def _tie_concatenations(model: Any, graph: Any, fixed: set[int]) -> None:
-    """Give all that a concatenation joins one range, that of a `fixed` tensor or else one that holds all.
+def _alike(model: Any, end: int, back: bool = False) -> set[int]:
+    """`end` and the tensors that its values alone are moved to or (`back`) that they are moved from."""
+    operators = model.subgraphs[0].operators  # in the order they run
+    found = {end}
+    for op in reversed(operators) if back else operators:
+        name = _name(model, op)
+        read = {int(t) for t in (op.inputs if name in MERGES else op.inputs[:1])}
+        if name not in (*MOVES, *MERGES):
+            continue
+        if back and int(op.outputs[0]) in found:
+            found |= read
+        elif not back and read <= found:
+            found.add(int(op.outputs[0]))
+    return found
+
+
+def _tie_merges(model: Any, fixed: set[int]) -> None:
+    """Give all tensors that a concatenation joins one range, that of a `fixed` one or else one that holds all.
 
     The quantizer would give them one scale, too, but by rounding some of them once more.
     """
-    group_of = {index: {index} for index in range(len(graph.tensors))}
+    graph = model.subgraphs[0]
+    alike = {index: {index} for index in range(len(graph.tensors))}
+    merges = []
     for op in graph.operators:
-        tied = {
-            "CONCATENATION": [*op.inputs, *op.outputs],
-            **{move: [op.inputs[0], *op.outputs] for move in MOVES},
-        }.get(_name(model, op), [])
-        merged = set().union(*(group_of[int(t)] for t in tied))
-        group_of.update(dict.fromkeys(merged, merged))
-    for op in graph.operators:
-        if _name(model, op) != "CONCATENATION":
+        name = _name(model, op)
+        if name not in (*MOVES, *MERGES):
             continue
-        group = group_of[int(op.outputs[0])]
-        tensors = [graph.tensors[t] for t in sorted(group & fixed or group)]
-        seen = [
-            t.quantization for t in tensors if t.quantization is not None and t.quantization.min is not None
-        ]
-        if not seen:
-            continue
-        ends = min(float(q.min[0]) for q in seen), max(float(q.max[0]) for q in seen)
-        for tensor in group - fixed:
-            if graph.tensors[tensor].quantization is not None:
-                _set_range(graph.tensors[tensor], ends)
+        ends = [*(op.inputs if name in MERGES else op.inputs[:1]), *op.outputs]
+        group = set().union(*(alike[int(end)] for end in ends))
+        alike.update(dict.fromkeys(group, group))
+        merges += [int(op.outputs[0])] if name in MERGES else []
+    for output in merges:
+        group = alike[output]
+        known = [graph.tensors[index].quantization for index in group & fixed or group]
+        known = [q for q in known if q is not None and q.min is not None]
+        for index in group - fixed if known else ():
+            if graph.tensors[index].quantization is not None:
+                _set_range(graph.tensors[index], (min(q.min[0] for q in known), max(q.max[0] for q in known)))
 
 
 def _name(model: Any, operator: Any) -> str:
@@ -201,11 +257,40 @@ def _set_range(tensor: Any, ends: tuple[float, float]) -> None:
 
 
 def _set_scale(content: bytes, end: str, scale: np.float32) -> bytes:
-    """Write the scale of an end exactly: the converter takes it from float32 ends, one unit in the last place off."""
+    """Write the scale of an end exactly: the converter takes it from float32 ends, one unit in the last place off.
+
+    What its values are moved to or from has the same scale to the last bit, or XNNPACK would refuse the model.
+    """
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
     graph = model.subgraphs[0]
-    graph.tensors[getattr(graph, end)[0]].quantization.scale = [float(scale)]
+    for tensor in _alike(model, int(getattr(graph, end)[0]), back=end == "outputs"):
+        graph.tensors[tensor].quantization.scale = [float(scale)]
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _numbered(model: Any) -> list[str]:
+    """The names of a model's layers, which get numbers instead, since TensorFlow changes names in ways of its own."""
+    names = [layer.name for layer in model.layers]
+    for number, layer in enumerate(model.layers):
+        layer.name = f"layer-{number}"
+    return names
+
+
+def _layers(content: bytes, model: Any, names: list[str]) -> list[str]:
+    """The layer that each operation of a converted model comes from, by its name before `_numbered`."""
+    graph = flatbuffer_utils.read_model_from_bytearray(bytearray(content)).subgraphs[0]
+    last = model.layers.index(model.output._keras_history.operation)
+    found = []
+    for operation in graph.operators:
+        number = _number(graph.tensors[operation.outputs[0]].name.decode())
+        found.append(names[last if number is None else number])  # the output has a name of its own
+    return found
+
+
+def _number(tensor: str) -> int | None:
+    """The number of the layer in a tensor's name, `model/layer-7_1/Relu;model/layer-7_1/BiasAdd ...`."""
+    match = re.search(r"layer-(\d+)", tensor.split(";")[0])
+    return int(match.group(1)) if match else None
 
 
 def _trim(content: bytes) -> bytes:

@@ -18,56 +18,15 @@ import keras
 import numpy as np
 import tf_keras
 
-from edgepress.train.layers import DepthToSpace, SpaceToDepth
+from edgepress.train.layers import DepthToSpace, EdgePadding, SpaceToDepth
 
 from .errors import UnsupportedModelError
 from .graph import Cloner, as_functional, replay
+from .operators import as_layer
+from .served import RENAMED, SETTINGS
 
 TOLERANCE = 1e-5
 
-_CONV = ("strides", "padding", "data_format", "dilation_rate", "activation", "use_bias", "kernel_size")
-_POOL = ("pool_size", "strides", "padding", "data_format")
-# Settings that both Kerases have under the same name and with the same meaning. Initializers, regularizers and
-# constraints matter in training only and are left out.
-SETTINGS: dict[str, tuple[str, ...]] = {
-    "Conv2D": ("filters", "groups", *_CONV),
-    "Conv2DTranspose": ("filters", "output_padding", *_CONV),
-    "DepthwiseConv2D": ("depth_multiplier", *_CONV),
-    "SeparableConv2D": ("filters", "depth_multiplier", *_CONV),
-    "Dense": ("units", "activation", "use_bias"),
-    "Flatten": ("data_format",),
-    "Reshape": ("target_shape",),
-    "Permute": ("dims",),
-    "BatchNormalization": ("axis", "momentum", "epsilon", "center", "scale"),
-    "Activation": ("activation",),
-    "ReLU": ("max_value", "negative_slope", "threshold"),
-    "LeakyReLU": ("negative_slope",),
-    "PReLU": ("shared_axes",),
-    "ELU": ("alpha",),
-    "Softmax": ("axis",),
-    "Add": (),
-    "Subtract": (),
-    "Multiply": (),
-    "Average": (),
-    "Maximum": (),
-    "Minimum": (),
-    "Concatenate": ("axis",),
-    "MaxPooling2D": _POOL,
-    "AveragePooling2D": _POOL,
-    "GlobalAveragePooling2D": ("data_format", "keepdims"),
-    "GlobalMaxPooling2D": ("data_format", "keepdims"),
-    "UpSampling2D": ("size", "data_format", "interpolation"),
-    "ZeroPadding2D": ("padding", "data_format"),
-    "Cropping2D": ("cropping", "data_format"),
-    "Dropout": ("rate",),
-    "SpatialDropout2D": ("rate",),
-    "GaussianNoise": ("stddev",),
-    "Rescaling": ("scale", "offset"),
-    "DepthToSpace": ("block",),
-    "SpaceToDepth": ("block",),
-}
-# Where tf_keras calls a setting otherwise: {layer: {Keras 3 name: tf_keras name}}.
-RENAMED = {"LeakyReLU": {"negative_slope": "alpha"}}
 # Activations that mean the same in both (hard_sigmoid, for one, does not).
 ACTIVATIONS = {
     *(
@@ -114,6 +73,25 @@ class TFSpaceToDepth(TFDepthToSpace):
         return tf.nn.space_to_depth(inputs, self.block)
 
 
+@tf_keras.saving.register_keras_serializable("edgepress")
+class TFEdgePadding(tf_keras.layers.Layer):
+    """edgepress.train.layers.EdgePadding for tf_keras."""
+
+    def call(self, inputs: Any) -> Any:
+        import tensorflow as tf
+
+        x = tf.concat([inputs[:, :1], inputs, inputs[:, -1:]], axis=1)
+        return tf.concat([x[:, :, :1], x, x[:, :, -1:]], axis=2)
+
+
+# Layers of ours: (for Keras 3, for tf_keras).
+OWN = {
+    "DepthToSpace": (DepthToSpace, TFDepthToSpace),
+    "SpaceToDepth": (SpaceToDepth, TFSpaceToDepth),
+    "EdgePadding": (EdgePadding, TFEdgePadding),
+}
+
+
 def to_tf_keras(model: Any, *, compare: bool = True) -> Any:
     """The tf_keras twin of a Keras 3 model: functional or Sequential, nested models flattened.
 
@@ -129,6 +107,9 @@ def to_tf_keras(model: Any, *, compare: bool = True) -> Any:
     inputs = [tf_keras.Input(t.shape[1:], name=t.name.split(":")[0], dtype=t.dtype) for t in source.inputs]
 
     def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(operation, keras.layers.Layer):
+            axis = getattr(operation, "axis", None)
+            return _operator(operation, type(operation).__name__, (args, kwargs), axis, names, tf_keras)
         fresh = id(operation) not in twins
         if fresh:
             twins[id(operation)] = _twin(operation, names.unique(operation.name), tf_keras)
@@ -176,6 +157,9 @@ def from_tf_keras(model: Any, *, compare: bool = True) -> Any:
         return [tensors[str(id(t))].pop() for t in source.outputs]
 
     def apply(layer: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        if type(layer).__name__ == "TFOpLambda":
+            axis = kwargs.pop("axis", None)
+            return _operator(layer, layer.symbol, (args, kwargs), axis, names, keras)
         _check_call(layer, kwargs)
         fresh = id(layer) not in twins
         if fresh:
@@ -215,11 +199,21 @@ def _twin(layer: Any, name: str, target: Any) -> Any:
         settings["axis"] = int(np.ravel(settings["axis"])[0])  # a list in tf_keras
     if kind == "LeakyReLU":
         settings.update({k: float(np.asarray(v)) for k, v in settings.items() if k != "name"})
-    if kind == "DepthToSpace":
-        return (TFDepthToSpace if target is tf_keras else DepthToSpace)(**settings)
-    if kind == "SpaceToDepth":
-        return (TFSpaceToDepth if target is tf_keras else SpaceToDepth)(**settings)
+    if kind in OWN:
+        return OWN[kind][target is tf_keras](**settings)
     return getattr(target.layers, kind)(**settings)
+
+
+def _operator(layer: Any, kind: str, given: Any, axis: Any, names: Cloner, target: Any) -> Any:
+    """The other Keras's output of an operation on tensors."""
+    values = [v for v in keras.tree.flatten(given) if v is not None and not isinstance(v, str)]
+    # tf_keras records `1 - x` with the number as a tensor.
+    values = [float(v) if hasattr(v, "numpy") and len(v.shape) == 0 else v for v in values]
+    name = names.unique(layer.name.replace(".", "_"))
+    made = as_layer(kind, values, lambda v: hasattr(v, "shape"), axis, target.layers, name)
+    if made is None:
+        raise _unsupported(layer, f"no layer does what the operation {kind} does")
+    return made[0](made[1])
 
 
 def _check_call(layer: Any, kwargs: dict[str, Any]) -> None:

@@ -17,42 +17,45 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from edgepress.bench.loadimages import BenchImage, load_images, pick_evenly
 from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.files import atomic_write
-from edgepress.train.quiet import import_tensorflow_quietly
 
-from .recipe import DEFAULT, Recipe, load_recipe
+from .budget import parse_budget
+from .cache import Cache
+from .page import html_page
+from .pipeline import optimize as run
+from .recipe import CRITERIA, MODES, RANGES, Recipe, load_recipe, recipe_text, shipped_recipes
+from .report import print_outcome, to_json
+from .source import Source, file_source
 
 # TensorFlow takes seconds to import, so it has to wait until there is work; but a missing one is said at once.
 for _module in ("tensorflow", "keras", "tf_keras", "tensorflow_model_optimization"):
     if importlib.util.find_spec(_module) is None:
         raise ModuleNotFoundError(f"No module named {_module!r}", name=_module)
 
+CACHE = ".edgepress-cache"  # beside the output
 
-def _dump_recipe(context: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        click.echo(DEFAULT.read_text(encoding="utf-8"), nl=False)
-        context.exit()
+_path = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=_path, required=False)
+@click.option("--data", type=_path, help="Folder of images like those to be coded.")
 @click.option(
-    "--data", required=True, type=click.Path(path_type=Path), help="Folder of images like those to be coded."
+    "--val", "validation", type=_path, help="Folder of images to measure on; default: some of --data."
 )
+@click.option("-o", "--output", type=_path, help="The .epm package to write.")
+@click.option("--recipe", "recipe_file", help=f"TOML file, or a shipped one: {', '.join(shipped_recipes())}.")
+@click.option("--dump-recipe", is_flag=True, help="Print the recipe with all that is given here, and exit.")
+@click.option("--max-drop", help="Find the fastest package that loses at most so much against the float model: "
+              "dB of PSNR (0.2), or ssim=0.005, or bd-rate=2 (percent).")  # fmt: skip
+@click.option("--json", "json_file", type=_path, help="Write all figures to this file.")
+@click.option("--report", "report_file", type=_path, help="Write a self-contained HTML page to this file.")
 @click.option(
-    "--val",
-    "validation",
-    type=click.Path(path_type=Path),
-    help="Folder of images to measure on; default: some of --data.",
+    "--cache",
+    "cache_folder",
+    type=_path,
+    help=f"Folder of finished stages; default: {CACHE} beside the output.",
 )
-@click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="The .epm package to write."
-)
-@click.option(
-    "--recipe", "recipe_file", type=click.Path(path_type=Path), help="TOML file, see --dump-recipe."
-)
-@click.option("--dump-recipe", is_flag=True, is_eager=True, expose_value=False, callback=_dump_recipe,
-              help="Print the commented default recipe and exit.")  # fmt: skip
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures to this file.")
+@click.option("--no-cache", is_flag=True, help="Neither read nor keep finished stages.")
 @click.option("--name", help="Name of the package; default: the output's name without suffix.")
 @click.option("--latent", help="Layer whose output is coded; default: the narrowest tensor.")
 @click.option(
@@ -60,37 +63,60 @@ def _dump_recipe(context: click.Context, _: click.Parameter, wanted: bool) -> No
     type=float,
     help="Unit of the recipe's latent steps; default: the int8 step of the widest channel.",
 )
+@click.option("--encoder", type=_path, help="Encoder file, in place of MODEL; with --decoder.")
+@click.option("--decoder", type=_path, help="Decoder file.")
+@click.option(
+    "--input-range",
+    type=click.Choice(RANGES),
+    help="What the model takes for black and white; default: found out.",
+)
+@click.option("--dead/--no-dead", default=None, help="Remove channels that are never active.")
+@click.option("--keep-macs", type=float, help="Share of the multiply-adds to keep, 0.05..1; 1: all channels.")
+@click.option("--criterion", type=click.Choice(CRITERIA), help="Importance of a channel.")
+@click.option("--distill-steps", type=int, help="Fine-tuning steps after channels are removed.")
+@click.option("--mode", type=click.Choice(MODES), help="How to quantize.")
+@click.option("--qat-steps", type=int, help="Training steps of --mode qat.")
 @click.option("--sparsity", type=float, help="Share of the weights to set to zero, 0..0.95.")
-@click.option("--steps", type=int, help="Fine-tuning steps while pruning; 0: do not prune.")
+@click.option("--steps", type=int, help="Fine-tuning steps while pruning weights; 0: do not prune them.")
 @click.option("--seed", type=int, help="Of the crops in fine-tuning.")
+@click.option(
+    "--compare", is_flag=True, default=None, help="Also measure float16, dynamic-range and int16x8."
+)
 def optimize(
-    model: Path,
-    data: Path,
+    model: Path | None,
+    data: Path | None,
     validation: Path | None,
-    output: Path,
-    recipe_file: Path | None,
+    output: Path | None,
+    recipe_file: str | None,
+    dump_recipe: bool,
+    max_drop: str | None,
     json_file: Path | None,
+    report_file: Path | None,
+    cache_folder: Path | None,
+    no_cache: bool,
     name: str | None,
-    latent: str | None,
-    latent_unit: float | None,
-    sparsity: float | None,
-    steps: int | None,
-    seed: int | None,
+    encoder: Path | None,
+    decoder: Path | None,
+    **flags: Any,
 ) -> None:
-    """Turn a trained Keras autoencoder (MODEL.keras) into a codec package.
+    """Turn a trained Keras autoencoder into a codec package.
 
-    Finds the latent and splits there, rewrites transposed convolutions exactly, prunes with fine-tuning, converts to
-    int8 TFLite, fits the entropy tables, and measures every stage on images held out of the data.
+    MODEL is a .keras or .h5 file of any Keras, or a SavedModel folder of Keras 2. Finds the latent and splits there,
+    rewrites exactly what is slow on the device, removes channels and weights as far as asked for, with fine-tuning,
+    converts to int8 TFLite, fits the entropy tables, and measures every stage on images held out of the data. Finished
+    stages are kept: the same command again goes on where it was stopped.
     """
-    flags: dict[str, dict[str, Any]] = {
-        "model": {"latent": latent},
-        "quantize": {"latent_unit": latent_unit},
-        "prune": {"sparsity": sparsity, "steps": steps, "seed": seed},
-    }
-    given = {part: {k: v for k, v in values.items() if v is not None} for part, values in flags.items()}
-    recipe = load_recipe(recipe_file, given)
+    recipe = load_recipe(recipe_file, _overrides(flags, max_drop))
+    if dump_recipe:
+        click.echo(recipe_text(recipe), nl=False)
+        return
+    if data is None or output is None:
+        raise click.UsageError(f"Missing option '{'--data' if data is None else '-o'}'.")
+    start = _source(model, encoder, decoder)
     if output.suffix != ".epm":
         raise EdgepressError(f"{output}: the output must end in .epm")
+    if not output.parent.is_dir():
+        raise FileNotFoundError(2, "no such folder", str(output.parent))
 
     def skipped(why: str) -> None:
         click.echo(f"skipped: {why}", err=True)
@@ -100,21 +126,48 @@ def optimize(
         images, load_images(validation, skipped=skipped) if validation else [], recipe
     )
     console = Console()
-    with progress(console) as begin:
-        begin("load the model", None)
-        quiet_tensorflow()
-        from .load import load_model
-        from .pipeline import optimize as run
-
-        outcome = run(
-            load_model(model), training, held_out, output, recipe, name=name, source=model.name, begin=begin
+    cache = None
+    if not no_cache:
+        cache = Cache(
+            cache_folder or output.parent / CACHE, lambda why: click.echo(f"cache: {why}", err=True)
         )
-    from .report import print_outcome, to_json
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # no search for a GPU
+    try:
+        with progress(console) as begin:
+            outcome = run(
+                start,
+                training,
+                held_out,
+                output,
+                recipe,
+                name=name,
+                source=start.name,
+                begin=begin,
+                cache=cache,
+                with_details=report_file is not None,
+            )
+    except KeyboardInterrupt:
+        hint = "" if no_cache else "; the same command goes on from the last finished stage"
+        raise click.ClickException(f"stopped{hint}") from None
 
     print_outcome(outcome, console)
+    if cache:
+        made, read = len(cache.made), len(cache.reused)
+        console.print(f"{made} stages made, {read} read from {cache.folder}", highlight=False)
     console.print(f"{output}: {output.stat().st_size:,} bytes", highlight=False)
     if json_file:
         atomic_write(json_file, to_json(outcome))
+    if report_file:
+        atomic_write(report_file, html_page(outcome))
+
+
+def _source(model: Path | None, encoder: Path | None, decoder: Path | None) -> Source:
+    """The model file, or the two that stand for it."""
+    if encoder and decoder and not model:
+        return file_source((encoder, decoder))
+    if model and not encoder and not decoder:
+        return file_source(model)
+    raise EdgepressError("give a MODEL file, or both --encoder and --decoder")
 
 
 def divide(
@@ -129,15 +182,9 @@ def divide(
     return [i.pixels() for i in pick_evenly(rest, recipe.measure.training_images)], [i.pixels() for i in held]
 
 
-def quiet_tensorflow() -> None:
-    """Import TensorFlow without its start-up messages and without a search for a GPU."""
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    import_tensorflow_quietly()
-
-
 @contextmanager
 def progress(console: Console) -> Iterator[Callable[[str, int | None], Callable[[int], None]]]:
-    """A display of what runs (see `pipeline.Begin`), gone when done."""
+    """A display of what runs (see `plan.Begin`), gone when done."""
     columns: list[Any] = [SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
@@ -147,3 +194,35 @@ def progress(console: Console) -> Iterator[Callable[[str, int | None], Callable[
             return lambda count: bar.advance(task, count)
 
         yield begin
+
+
+# Flags that stand for keys of the recipe: (part, key).
+_KEYS = {
+    "latent": ("model", "latent"),
+    "input_range": ("model", "input_range"),
+    "dead": ("channels", "dead"),
+    "keep_macs": ("channels", "keep_macs"),
+    "criterion": ("channels", "criterion"),
+    "distill_steps": ("channels", "steps"),
+    "mode": ("quantize", "mode"),
+    "qat_steps": ("quantize", "qat_steps"),
+    "latent_unit": ("quantize", "latent_unit"),
+    "sparsity": ("prune", "sparsity"),
+    "steps": ("prune", "steps"),
+    "compare": ("measure", "compare"),
+}
+
+
+def _overrides(flags: dict[str, Any], max_drop: str | None) -> dict[str, dict[str, Any]]:
+    """What the flags that were given change in the recipe, {part: {key: value}}."""
+    changed: dict[str, dict[str, Any]] = {}
+    for flag, value in flags.items():
+        if value is None:
+            continue
+        places = [(part, "seed") for part in ("channels", "prune")] if flag == "seed" else [_KEYS[flag]]
+        for part, key in places:
+            changed.setdefault(part, {})[key] = value
+    if max_drop is not None:
+        metric, amount = parse_budget(max_drop)
+        changed["search"] = {"metric": metric, "max_drop": amount}
+    return changed

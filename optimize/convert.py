@@ -1,4 +1,4 @@
-"""From Keras 3 halves to TFLite: float32, and full-integer int8 whose two halves share the latent's scale.
+"""From Keras 3 halves to TFLite: full-integer int8 whose two halves share the latent's scale, and others to compare with.
 
 The int8 route is calibrate -> edit -> quantize: TensorFlow's converter writes the ranges it saw on representative
 images into a float model; the range of the latent is then set, the same in both halves, and the model quantized. So
@@ -24,15 +24,29 @@ from .errors import ConversionError, UnsupportedModelError
 from .tflite import TFLite
 
 CALIBRATION_CROPS = 100
+MULTIPLE = 80640  # of any usual stride: 2^8 3^2 5 7
 SIDE = 128  # image side of the static shape written into the models; they can be resized
+CALIBRATED = ("int8", "int16x8")  # modes that need representative images
+# What TFLite offers, and what there is to know of each.
+MODES = {
+    "int8": "weights, activations and both ends in int8: the one that packages are made of",
+    "float32": "as trained",
+    "float16": "weights stored in 16 bits and widened when loaded: half the bytes, no speed",
+    "dynamic": "int8 weights, activations quantized anew for every input: a quarter of the bytes, some of the speed",
+    "int16x8": "int8 weights, 16-bit activations: nearly float quality, but it leaves the fast path, since XNNPACK has no "
+    "kernels for it and TFLite's own run instead",
+}
+Layers = tuple[tuple[str, ...], tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class FloatPair:
-    """Encoder and decoder as float32 TFLite models."""
+    """Encoder and decoder as TFLite models with float32 at both ends, in any mode but int8; `layers` as in `Pair`."""
 
     encoder: bytes
     decoder: bytes
+    mode: str = "float32"
+    layers: Layers = ((), ())
 
 
 @dataclass(frozen=True)
@@ -40,19 +54,22 @@ class Pair:
     """Encoder (int8 image -> int8 latent) and decoder (int8 latent -> int8 image) as int8 TFLite models.
 
     `scale` and `zero_point` are those of the latent: real value = scale * (int8 - zero_point), on both sides.
+    `layers` names, for encoder and decoder, the Keras layer that each TFLite operation comes from.
     """
 
     encoder: bytes
     decoder: bytes
     scale: float
     zero_point: int
+    layers: Layers = ((), ())
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to convert: two Keras 3 halves, as float32 or (int8) with a `latent_scale` or the range seen on images.
+    """What to convert: two Keras 3 halves, in a mode of MODES; int8 with a `latent_scale` or the range seen on images.
 
-    `zero_point` goes with `latent_scale`.
+    `zero_point` goes with `latent_scale`. Layers of the names `fallback` stay float in an int8 model: what `layer_noise`
+    says loses quality; each costs a conversion of numbers before and behind it, and float arithmetic in between.
 
     `resizable=False` leaves out the check that the int8 models run at other sizes than their own, which transposed
     convolutions do not.
@@ -60,10 +77,11 @@ class Job:
 
     encoder: Any
     decoder: Any
-    int8: bool
+    mode: str = "int8"
     latent_scale: float | None = None
     zero_point: int = 0
     resizable: bool = True
+    fallback: tuple[str, ...] = ()
 
 
 def convert_float(encoder: Any, decoder: Any) -> FloatPair:
@@ -71,7 +89,7 @@ def convert_float(encoder: Any, decoder: Any) -> FloatPair:
 
     Raises: as `convert_pair`.
     """
-    pair = convert([Job(encoder, decoder, int8=False)])[0]
+    pair = convert([Job(encoder, decoder, "float32")])[0]
     assert isinstance(pair, FloatPair)
     return pair
 
@@ -102,15 +120,25 @@ def convert_pair(
         ConversionError: TensorFlow cannot convert a half, or what came out has other types, scales or shapes.
         UnsupportedModelError: a stride that is no integer.
     """
-    job = Job(encoder, decoder, True, latent_scale, resizable=resizable)
+    job = Job(encoder, decoder, latent_scale=latent_scale, resizable=resizable)
     pair = convert([job], images)[0]
     assert isinstance(pair, Pair)
     return pair
 
 
 def convert(jobs: Sequence[Job], images: Sequence[np.ndarray] = ()) -> list[FloatPair | Pair]:
-    """Do several conversions in one process, whose start costs seconds. Images and errors as in `convert_pair`."""
+    """Do several conversions in one process, whose start costs seconds. Images and errors as in `convert_pair`.
+
+    Returns: `Pair` for int8 jobs, `FloatPair` for others.
+    """
     for job in jobs:
+        unknown = {*job.fallback} - {
+            layer.name for half in (job.encoder, job.decoder) for layer in half.layers
+        }
+        if unknown:
+            raise ConversionError(f"there is no layer {sorted(unknown)[0]!r} that could stay float")
+        if job.mode not in MODES:
+            raise ConversionError(f"no mode is called {job.mode!r}; choose one of {', '.join(MODES)}")
         if job.latent_scale is not None and not job.latent_scale > 0:
             raise ConversionError(f"latent_scale must be positive, not {job.latent_scale}")
     strides = [_stride(job.encoder) for job in jobs]
@@ -118,11 +146,12 @@ def convert(jobs: Sequence[Job], images: Sequence[np.ndarray] = ()) -> list[Floa
     for job, stride, (result, encoder, decoder) in zip(
         jobs, strides, _work(jobs, strides, images), strict=True
     ):
-        if not job.int8:
-            pairs.append(FloatPair(encoder, decoder))
+        layers = (tuple(result["layers"]["encoder"]), tuple(result["layers"]["decoder"]))
+        if job.mode != "int8":
+            pairs.append(FloatPair(encoder, decoder, job.mode, layers))
             continue
-        pair = Pair(encoder, decoder, result["scale"], result["zero_point"])
-        check_pair(pair, stride, job.resizable)
+        pair = Pair(encoder, decoder, result["scale"], result["zero_point"], layers)
+        check_pair(pair, stride, job.resizable and not _fixed_side(job.encoder))
         pairs.append(pair)
     return pairs
 
@@ -166,14 +195,24 @@ def check_pair(pair: Pair, stride: int, resizable: bool = True) -> None:
 
 
 def _stride(encoder: Any) -> int:
-    height = encoder.compute_output_shape((1, 256, 256, 3))[1]
-    if not height or 256 % height:
-        raise UnsupportedModelError(f"the encoder turns 256 rows into {height}; a divisor of 256 is needed")
-    return 256 // height
+    if side := _fixed_side(encoder):
+        return side // encoder.outputs[0].shape[1]
+    height = encoder.compute_output_shape((1, MULTIPLE, MULTIPLE, 3))[1]
+    if not height or MULTIPLE % height:
+        raise UnsupportedModelError(
+            f"the encoder turns {MULTIPLE} rows into {height}; its stride is no integer"
+        )
+    return MULTIPLE // height
 
 
-def _side(stride: int) -> int:
-    return -(-SIDE // stride) * stride
+def _fixed_side(model: Any) -> int | None:
+    from .graph import fixed_side  # loads Keras, which those who only handle pairs do not need
+
+    return fixed_side(model)
+
+
+def _side(job: Job, stride: int) -> int:
+    return _fixed_side(job.encoder) or -(-SIDE // stride) * stride
 
 
 def _work(
@@ -188,13 +227,14 @@ def _work(
             job.encoder.save(folder / str(i) / "encoder.keras")
             job.decoder.save(folder / str(i) / "decoder.keras")
             plan[str(i)] = {
-                "int8": job.int8,
+                "mode": job.mode,
                 "latent_scale": job.latent_scale,
                 "zero_point": job.zero_point,
-                "side": _side(stride),
+                "fallback": job.fallback,
+                "side": _side(job, stride),
             }
-        if any(job.int8 for job in jobs):
-            np.save(folder / "tiles.npy", calibration_crops(images, max(_side(stride) for stride in strides)))
+        for side in {_side(job, s) for job, s in zip(jobs, strides, strict=True) if job.mode in CALIBRATED}:
+            np.save(folder / f"tiles{side}.npy", calibration_crops(images, side))
         (folder / "jobs.json").write_text(json.dumps(plan))
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
         done = subprocess.run(

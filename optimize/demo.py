@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from time import perf_counter
 
@@ -23,9 +24,12 @@ from edgepress.bench.table import print_result
 from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.files import atomic_write
 
-from .cli import progress, quiet_tensorflow
+from .cli import progress
 from .panels import Panel, side_by_side
+from .pipeline import optimize
 from .recipe import load_recipe
+from .report import print_outcome, to_json
+from .source import file_source
 
 HERE = Path(__file__).parent
 MODEL = HERE / "shipped" / "conv3.keras"
@@ -60,14 +64,9 @@ def demo(output: Path) -> None:
     training = [image for image in photographs if image not in held_out]
     package = output / "conv3.epm"
     with progress(console) as begin:
-        begin("load the model", None)
-        quiet_tensorflow()
-        from .load import load_model
-        from .pipeline import optimize
-        from .report import print_outcome, to_json
-
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # no search for a GPU
         outcome = optimize(
-            load_model(MODEL),
+            file_source(MODEL),
             [image.pixels() for image in training],
             [image.pixels() for image in held_out],
             package,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,9 +58,13 @@ def replay(model: Any, inputs: Sequence[Any], call: Call) -> list[Any]:
 
 
 class Cloner:
-    """Copies layers, each once, with unique names and with their weights: the default `call` of `rebuild`."""
+    """Copies layers with unique names and with their weights: the default `call` of `rebuild`.
 
-    def __init__(self) -> None:
+    Each is copied once, and called as often as the original; or (`shared` false) copied for every call.
+    """
+
+    def __init__(self, shared: bool = True) -> None:
+        self._shared = shared
         self._clones: dict[int, Any] = {}
         self._names: set[str] = set()
 
@@ -81,7 +86,8 @@ class Cloner:
         clone = type(operation).from_config(config)
         output = clone(*args, **kwargs)
         clone.set_weights(operation.get_weights())
-        self._clones[id(operation)] = clone
+        if self._shared:
+            self._clones[id(operation)] = clone
         return output
 
 
@@ -113,6 +119,63 @@ def trace(model: Any, input_shape: tuple[int | None, ...]) -> list[Step]:
     return steps
 
 
+def readers(model: Any) -> dict[str, list[Any]]:
+    """By name of each operation of a flat model: the operations that read its output, once for every time they do."""
+    found: dict[str, list[Any]] = {}
+
+    def note(operation: Any, *args: Any, **kwargs: Any) -> str:
+        for name in keras.tree.flatten((args, kwargs)):
+            if isinstance(name, str):
+                found.setdefault(name, []).append(operation)
+        return operation.name
+
+    for name in replay(model, [model.inputs[0].name], note):
+        found.setdefault(name, []).append(None)  # the model's output is read by whoever calls it
+    return found
+
+
+def fixed_side(model: Any) -> int | None:
+    """The side of the only square input (B, side, side, C) that a model takes; None for models of any size."""
+    return model.inputs[0].shape[1]
+
+
+# Sides with many divisors, powers of two first: some of them is a multiple of the stride of any usual model.
+SIDES = (64, 128, 256, 72, 144, 288, 60, 120, 240, 112, 224)
+
+
+def natural_side(model: Any) -> int | None:
+    """Side of an image that a model gives back with the same size: its own one, or the first of SIDES; None: of none."""
+    if side := fixed_side(model):
+        return side
+    for side in SIDES:
+        with suppress(ValueError):  # a map that vanishes, or two that do not fit together
+            if tuple(model.compute_output_shape((1, side, side, 3))[1:3]) == (side, side):
+                return side
+    return None
+
+
 def run(model: Any, batch: np.ndarray) -> np.ndarray:
-    """The model's output for a float32 batch (B, H, W, C), in inference mode, as float32."""
-    return np.asarray(model(batch.astype("float32"), training=False))
+    """The model's output for a float32 batch (B, H, W, C), in inference mode, as float32.
+
+    A model of fixed size runs on tiles of its size, which must divide H and W, and its outputs are laid side by side.
+    """
+    whole = batch.astype("float32", copy=False)
+    return in_tiles(lambda part: np.asarray(model(part, training=False)), whole, fixed_side(model))
+
+
+def in_tiles(
+    call: Callable[[np.ndarray], np.ndarray], batch: np.ndarray, side: int | None, at_once: int = 64
+) -> np.ndarray:
+    """What `call` gives for (B, H, W, C), in tiles of `side`, at most `at_once` in a batch; side None: in one piece."""
+    if side is None or batch.shape[1:3] == (side, side):
+        return call(batch)
+    count, rows, columns = batch.shape[0], batch.shape[1] // side, batch.shape[2] // side
+    parts = (
+        batch.reshape(count, rows, side, columns, side, -1)
+        .swapaxes(2, 3)
+        .reshape(-1, side, side, batch.shape[3])
+    )
+    made = np.concatenate([call(parts[i : i + at_once]) for i in range(0, len(parts), at_once)])
+    there = made.shape[1:]
+    whole = made.reshape(count, rows, columns, *there).swapaxes(2, 3)
+    return whole.reshape(count, rows * there[0], columns * there[1], there[2])

@@ -52,8 +52,8 @@ class KerasCodec:
 
     def encode(self, rgb: NDArray[np.uint8], quality: int) -> bytes:
         height, width = rgb.shape[:2]
-        stride = self._networks.stride
-        padding = ((0, -height % stride), (0, -width % stride), (0, 0))
+        unit = self._networks.unit
+        padding = ((0, -height % unit), (0, -width % unit), (0, 0))
         latent = self._networks.encode(np.pad(rgb, padding, mode="edge"))
         low, high = float(latent.min()), float(latent.max())
         levels = np.rint((latent - low) * (255 / (high - low) if high > low else 0.0)).astype(np.uint8)
@@ -62,7 +62,8 @@ class KerasCodec:
     def decode(self, data: bytes) -> NDArray[np.uint8]:
         width, height, low, high = _HEADER.unpack_from(data)
         networks = self._networks
-        rows, columns = -(-height // networks.stride), -(-width // networks.stride)
+        unit = networks.unit
+        rows, columns = (-(-side // unit) * (unit // networks.stride) for side in (height, width))
         levels = np.frombuffer(zlib.decompress(data[_HEADER.size :]), np.uint8)
         latent = low + levels.reshape(rows, columns, -1).astype(np.float32) * np.float32((high - low) / 255)
         return networks.decode(latent)[:height, :width]
@@ -96,43 +97,40 @@ class FloatNetworks:
             tf.config.threading.set_inter_op_parallelism_threads(1)
         except RuntimeError:
             pass  # TensorFlow works already in this process, with the threads it has; timing has a process of its own
+        from .graph import fixed_side, in_tiles
         from .load import load_model
         from .split import split
 
         halves = split(load_model(path))
-        self.stride, self.channels = halves.latent.stride, halves.latent.channels
+        self._in_tiles = in_tiles
+        self._sides = [fixed_side(half) for half in (halves.encoder, halves.decoder)]
+        self.stride, self.unit = halves.latent.stride, halves.latent.unit
+        self.channels = halves.latent.channels
         self._models = (halves.encoder, halves.decoder)
         self._encode, self._decode = (
             tf.function(lambda batch, model=model: model(batch, training=False)) for model in self._models
         )
 
     def encode(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The latent (H/stride, W/stride, C) of an image whose sides the stride divides."""
-        return self._encode(rgb[None].astype(np.float32) / 255).numpy()[0]
+        """The latent (H/stride, W/stride, C) of an image whose sides the stride (or the model's own side) divides."""
+        image = rgb[None].astype(np.float32) / 255
+        return self._in_tiles(lambda part: self._encode(part).numpy(), image, self._sides[0])[0]
 
     def decode(self, latent: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The image of a latent."""
-        pixels = self._decode(latent[None]).numpy()[0]
+        pixels = self._in_tiles(lambda part: self._decode(part).numpy(), latent[None], self._sides[1])[0]
         return np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
 
     def macs_per_pixel(self) -> list[float]:
         """Multiply-adds of encoder and decoder per image pixel: convolutions and matrix products."""
         from .graph import trace
+        from .layer_macs import layer_macs
 
-        side = 16 * self.stride
+        def total(model: Any, shape: tuple[int, int, int]) -> float:
+            return sum(map(layer_macs, trace(model, shape))) / side**2
+
+        positions = self._sides[1] or 16
+        side = positions * self.stride
         encoder, decoder = self._models
-        latent = (16, 16, decoder.inputs[0].shape[-1])
-        return [_macs(trace(encoder, (side, side, 3))) / side**2, _macs(trace(decoder, latent)) / side**2]
-
-
-def _macs(steps: Any) -> int:
-    total = 0
-    for step in steps:
-        weights = [w for w in getattr(step.operation, "weights", []) if "kernel" in w.name]
-        places = int(np.prod(step.output.shape[1:-1]))
-        if (
-            type(step.operation).__name__ == "Conv2DTranspose"
-        ):  # takes a kernel for every position of its input
-            places //= int(np.prod(step.operation.strides))
-        total += sum(int(np.prod(w.shape)) for w in weights) * places
-    return total
+        latent = (positions, positions, decoder.inputs[0].shape[-1])
+        return [total(encoder, (side, side, 3)), total(decoder, latent)]

@@ -22,7 +22,11 @@ from .split import Halves
 HEADROOM = 1.1  # over the largest latent on the images, before int8 saturates
 _WEIGHTED = ("Conv2D", "DepthwiseConv2D", "Dense")
 HOMOGENEOUS = ("linear", "relu", "leaky_relu")  # f(a x) = a f(x) for a > 0
-_TIES = ("Add", "Subtract", "ReLU", "LeakyReLU", "Dropout", "ZeroPadding2D")  # pass a factor of a channel on
+# Pass a factor of a channel on.
+_TIES = (
+    *("Add", "Subtract", "ReLU", "LeakyReLU", "Dropout", "ZeroPadding2D", "EdgePadding", "Cropping2D"),
+    "MaxPooling2D",
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def fill_int8(halves: Halves, images: Sequence[np.ndarray], unit: float = 0.0) -
     positive = not (low < 0).any()
     widest = (high if positive else np.maximum(high, -low)) * HEADROOM / (255 if positive else 127)
     scale = np.where(widest > 0, widest, max(float(widest.max()), 1e-6)).astype(np.float32)
-    scaled = _folded(halves, scale)
+    scaled = fold_latent(halves, scale)
     if scaled is None:
         scale = np.full_like(scale, scale.max())
     unit = unit or float(scale.max())
@@ -71,7 +75,7 @@ def fill_int8(halves: Halves, images: Sequence[np.ndarray], unit: float = 0.0) -
     return LatentRange(scaled or halves, scale, int8_scale, -128 if positive else 0, gain, unit)
 
 
-def _folded(halves: Halves, scale: NDArray[np.float32]) -> Halves | None:
+def fold_latent(halves: Halves, scale: NDArray[np.float32]) -> Halves | None:
     """Copies of the halves whose latent is divided by `scale`; None when a layer stands in the way."""
     encoder, decoder = rebuild(halves.encoder), rebuild(halves.decoder)
     groups = [_group(encoder, encoder.output), _group(decoder, decoder.input)]
@@ -110,7 +114,7 @@ def _group(half: Any, latent: Any) -> _Group | None:
         source = tensor._keras_history.operation
         if len(getattr(source, "_inbound_nodes", ())) > 1:
             return None
-        if type(source).__name__ in _TIES:
+        if _passes(source):
             waiting += keras.tree.flatten(source.input)
         elif _takes_factor(source) and source.activation.__name__ in HOMOGENEOUS:
             group.makers.append(source)
@@ -119,7 +123,7 @@ def _group(half: Any, latent: Any) -> _Group | None:
         for reader in half.layers:
             if not any(t is tensor for node in reader._inbound_nodes for t in node.input_tensors):
                 continue
-            if type(reader).__name__ in _TIES:
+            if _passes(reader):
                 waiting.append(reader.output)
             elif (
                 _takes_factor(reader) and type(reader).__name__ != "Dense" and len(reader._inbound_nodes) == 1
@@ -128,6 +132,10 @@ def _group(half: Any, latent: Any) -> _Group | None:
             else:
                 return None
     return group
+
+
+def _passes(layer: Any) -> bool:
+    return type(layer).__name__ in _TIES and getattr(layer, "max_value", None) is None
 
 
 def _takes_factor(layer: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -15,10 +15,11 @@ from edgepress.bench.macs import macs_per_pixel
 from edgepress.bench.metrics import mean_psnr, measure
 from edgepress.runtime import coder
 from edgepress.runtime.codec import Codec
+from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.tables import EntropyTables
 
-from .graph import run
-from .tflite import parameters, undelegated
+from .convert import FloatPair, Pair
+from .tflite import TFLite, parameters, undelegated
 
 FINEST = (
     100  # the quality at which stages are compared: one step of the symbols is one int8 step of the latent
@@ -70,12 +71,35 @@ class Networks:
 
 
 @dataclass(frozen=True)
+class ImageScore:
+    """One image: PSNR in dB, SSIM (None under 11 pixels), bits per pixel."""
+
+    psnr: float
+    ssim: float | None
+    bpp: float
+
+
+@dataclass(frozen=True)
 class Scores:
     """Means over images: PSNR in dB, SSIM (None when an image is under 11 pixels), bits per pixel if known."""
 
     psnr: float
     ssim: float | None
     bpp: float | None
+
+
+def middle(image: NDArray[Any], unit: int, side: int) -> NDArray[Any]:
+    """The middle of an image, at most `side` pixels a side and whole multiples of `unit`, the stride or the tile's side.
+
+    Raises: EdgepressError for an image smaller than the unit.
+    """
+    height, width = (min(n, side) // unit * unit for n in image.shape[:2])
+    if not height or not width:
+        raise EdgepressError(
+            f"an image of {image.shape[1]}x{image.shape[0]} pixels is smaller than the {unit}x{unit} that the model takes"
+        )
+    y, x = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return np.ascontiguousarray(image[y : y + height, x : x + width])
 
 
 def weigh(encoder: bytes, decoder: bytes) -> Networks:
@@ -91,6 +115,11 @@ def weigh(encoder: bytes, decoder: bytes) -> Networks:
     )
 
 
+def undelegated_of(pair: FloatPair | Pair) -> dict[str, int]:
+    """The operations of both models that XNNPACK does not run, by type."""
+    return dict(undelegated(pair.encoder) + undelegated(pair.decoder))
+
+
 def score_float(
     encoder: Any,
     decoder: Any,
@@ -98,18 +127,50 @@ def score_float(
     tables: EntropyTables,
     scale: NDArray[np.float32],
     zero_point: int,
-) -> Scores:
+) -> list[ImageScore]:
     """Keras 3 halves, their latent unquantized between them; the rate is that on the int8 grid of `scale`, float32[C]."""
+    from .graph import run  # loads Keras, which a run that is in the cache does not need
+
     outputs, sizes = [], []
     for image in images:
         z = run(encoder, image[None] / np.float32(255))
-        outputs.append(np.rint(np.clip(run(decoder, z)[0], 0, 1) * 255).astype(np.uint8))
-        grid = np.clip(np.rint(z[0] / scale) + zero_point, -128, 127).astype(np.int8)
-        sizes.append(len(coder.encode_latent(grid, zero_point, tables, FINEST)))
+        outputs.append(_pixels(run(decoder, z)[0]))
+        sizes.append(len(coder.encode_latent(on_grid(z[0], scale, zero_point), zero_point, tables, FINEST)))
     return _scores(images, outputs, sizes)
 
 
-def score_int8(codec: Codec, images: Sequence[RGB]) -> Scores:
+def score_float_files(
+    encoder: Any,
+    decoder: Any,
+    images: Sequence[RGB],
+    tables: EntropyTables,
+    scale: NDArray[np.float32],
+    zero_point: int,
+    quality: int,
+) -> list[ImageScore]:
+    """Keras 3 halves as the networks of a package would be at one quality: latents on the int8 grid, coded, decoded."""
+    from .graph import run
+
+    outputs, sizes = [], []
+    for image in images:
+        grid = on_grid(run(encoder, image[None] / np.float32(255))[0], scale, zero_point)
+        data = coder.encode_latent(grid, zero_point, tables, quality)
+        symbols = coder.decode_symbols(data, np.transpose(grid, (2, 0, 1)).shape, tables, quality)
+        decoded = coder.dequantize(symbols, zero_point, tables, quality)
+        z = (decoded.astype(np.float32) - zero_point) * scale
+        outputs.append(_pixels(run(decoder, z[None])[0]))
+        sizes.append(len(data))
+    return _scores(images, outputs, sizes)
+
+
+def score_pair(pair: FloatPair, images: Sequence[RGB]) -> Scores:
+    """TFLite models with float ends, in whatever mode; there is no rate, since their latents are not integers."""
+    encoder, decoder = TFLite(pair.encoder), TFLite(pair.decoder)
+    outputs = [_pixels(decoder.run(encoder.run(image[None] / np.float32(255)))[0]) for image in images]
+    return replace(means(_scores(images, outputs, [0] * len(images))), bpp=None)
+
+
+def score_int8(codec: Codec, images: Sequence[RGB]) -> list[ImageScore]:
     """The networks of a package alone: every int8 latent goes from one to the other as it is."""
     package = codec.package
     latents = [codec.latent(image) for image in images]
@@ -117,18 +178,34 @@ def score_int8(codec: Codec, images: Sequence[RGB]) -> Scores:
     return _scores(images, [codec.reconstruct(z) for z in latents], sizes)
 
 
-def score_files(codec: Codec, images: Sequence[RGB], quality: int) -> Scores:
+def score_files(codec: Codec, images: Sequence[RGB], quality: int) -> list[ImageScore]:
     """Real files, encoded and decoded."""
     files = [codec.encode(image, quality) for image in images]
     return _scores(images, [codec.decode_array(file) for file in files], [len(file) for file in files])
 
 
-def _scores(images: Sequence[RGB], outputs: Sequence[RGB], file_bytes: Sequence[float]) -> Scores:
-    found = [measure(a, b, multiscale=False) for a, b in zip(images, outputs, strict=True)]
-    similar = [q.ssim for q in found if q.ssim is not None]
-    rates = [8 * n / (i.shape[0] * i.shape[1]) for n, i in zip(file_bytes, images, strict=True)]
+def means(found: Sequence[ImageScore]) -> Scores:
+    """The means over images."""
+    similar = [score.ssim for score in found if score.ssim is not None]
     return Scores(
-        psnr=mean_psnr([q.psnr for q in found]),
+        psnr=mean_psnr([score.psnr for score in found]),
         ssim=fmean(similar) if len(similar) == len(found) else None,
-        bpp=fmean(rates),
+        bpp=fmean(score.bpp for score in found),
     )
+
+
+def on_grid(latent: NDArray[np.float32], scale: NDArray[np.float32], zero_point: int) -> NDArray[np.int8]:
+    """A float latent (H, W, C) in int8 steps."""
+    return np.clip(np.rint(latent / scale) + zero_point, -128, 127).astype(np.int8)
+
+
+def _pixels(output: NDArray[np.float32]) -> RGB:
+    return np.rint(np.clip(output, 0, 1) * 255).astype(np.uint8)
+
+
+def _scores(images: Sequence[RGB], outputs: Sequence[RGB], file_bytes: Sequence[int]) -> list[ImageScore]:
+    scores = []
+    for image, output, size in zip(images, outputs, file_bytes, strict=True):
+        found = measure(image, output, multiscale=False)
+        scores.append(ImageScore(found.psnr, found.ssim, 8 * size / (image.shape[0] * image.shape[1])))
+    return scores

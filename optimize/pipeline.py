@@ -1,44 +1,31 @@
-"""The whole run: split, rewrite, prune, quantize, fit tables, package, and a row of figures for every stage."""
+"""The whole run: from a trained autoencoder to a package, with a row of figures for every stage."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepress.runtime.codec import Codec
 from edgepress.runtime.errors import EdgepressError
-from edgepress.runtime.package import Package, write_package
-from edgepress.runtime.tables import EntropyTables
+from edgepress.runtime.files import atomic_write
+from edgepress.runtime.package import Package, read_package
 
-from .convert import FloatPair, Job, Pair, convert
-from .fit_tables import fit_tables, quality_steps, share_sets
-from .join_branches import join_branches
-from .latent_range import LatentRange, fill_int8
-from .measure import FINEST, Scores, Stage, score_files
-from .prune import Pruned, prune
+from .autosearch import Found, search_recipe
+from .cache import Cache
+from .details import Details, details
+from .keys import Images
+from .measure import Stage
+from .package_step import QUALITIES, package_step, timing_step
+from .plan import Begin, Plan, quiet
 from .recipe import Recipe
-from .rewrite import Rewritten, rewrite
-from .split import Halves, split
-from .stages import file_stage, network_stages, timed
-from .tflite import TFLite
+from .source import Source, model_source
 
 RGB = NDArray[np.uint8]
-RANGE_IMAGES = 64  # on which the branches of residual blocks are scaled
-QUALITIES = (10, 25, 50, 75, 90)  # of the rows that show what the finished package does
-
-# Called when something begins, with its name and the number of steps (None: unknown); gives what counts them.
-Begin = Callable[[str, int | None], Callable[[int], None]]
-
-
-def quiet(_text: str, _steps: int | None) -> Callable[[int], None]:
-    """The `Begin` that says nothing."""
-    return lambda _count: None
 
 
 @dataclass(frozen=True)
@@ -47,29 +34,31 @@ class Outcome:
 
     Attributes:
         package: as written.
-        halves: the Keras 3 models by stage: float, rewritten, pruned (unless skipped).
-        rewritten: the rewrites and their verification.
-        pruned: sparsities and losses; None when pruning was skipped.
-        pair: the int8 networks.
-        latent_range: how their latents fill int8.
-        stages: rows: float, rewritten, pruned (unless skipped), int8, package.
+        facts: by stage of the models, what its making said: `latent` of float, `rewrites` and `max_difference` of rewritten,
+            `sparsity` ... of pruned, and so on; of int8: the latent's scale.
+        stages: rows: float, rewritten, the stages that the recipe asks for, int8, package.
         qualities: rows of the package at QUALITIES.
-        recipe: what was asked for.
+        recipe: what was asked for; after a search, with what it chose.
+        found: by the search inside a budget; None when none was asked for.
+        details: what only the HTML page shows; None unless asked for.
     """
 
     package: Package
-    halves: dict[str, Halves]
-    rewritten: Rewritten
-    pruned: Pruned | None
-    pair: Pair
-    latent_range: LatentRange
+    facts: dict[str, dict[str, Any]]
     stages: list[Stage]
     qualities: list[Stage]
     recipe: Recipe
+    found: Found | None = None
+    details: Details | None = None
+
+    @property
+    def latent(self) -> dict[str, Any]:
+        """The tensor that is coded, see `split.Latent`."""
+        return self.facts["float"]["latent"]
 
     def as_dict(self) -> dict[str, Any]:
         """Figures and choices as JSON can hold them."""
-        latent = self.halves["float"].latent
+        int8 = self.facts["int8"]
         return {
             "package": {
                 "path": str(self.package.path),
@@ -77,17 +66,17 @@ class Outcome:
                 "model_id": self.package.model_id.hex(),
                 "bytes": self.stages[-1].raw_bytes,
             },
-            "latent": {**asdict(latent), **_latent_figures(self.latent_range)},
-            "rewrites": [asdict(r) for r in self.rewritten.rewrites],
-            "max_difference": self.rewritten.max_difference,
-            "pruning": self.pruned
-            and {
-                "sparsity": self.pruned.sparsity,
-                "loss_before": self.pruned.loss_before,
-                "loss_after": self.pruned.loss_after,
-            },
+            "latent": {**self.latent, **{key: int8[key] for key in ("unit", "scale", "zero_point")}},
+            **self.facts["rewritten"],
+            "undelegated": int8["undelegated"],
+            "float_layers": int8.get("float_layers", []),
+            "dead": self.facts.get("dead"),
+            "channels": self.facts.get("channels"),
+            "pruning": self.facts.get("pruned"),
+            "qat": self.facts.get("qat"),
             "stages": [asdict(stage) for stage in self.stages],
             "qualities": [asdict(stage) for stage in self.qualities],
+            "search": self.found and self.found.as_dict(),
             "recipe": self.recipe.as_dict(),
         }
 
@@ -102,18 +91,22 @@ def optimize(
     name: str | None = None,
     source: str = "",
     begin: Begin = quiet,
+    cache: Cache | None = None,
+    with_details: bool = False,
 ) -> Outcome:
     """Turn a trained autoencoder into a codec package.
 
     Args:
-        model: Keras 3 autoencoder in the optimizer's form (`load.load_model`, `load.normalize`).
+        model: Keras 3 autoencoder in the optimizer's form (`load.load_model`, `load.normalize`), or a `Source`.
         training: uint8 (H, W, 3) images for fine-tuning, calibration and entropy tables.
         held_out: uint8 (H, W, 3) images on which stages are measured.
         output: the .epm file.
         recipe: default: all defaults.
         name: of the package; default: the output's stem.
         source: what the model came from, for the package's provenance.
-        begin: is told what happens, see `Begin`.
+        begin: is told what happens, see `plan.Begin`.
+        cache: where finished stages are kept and found; None keeps nothing.
+        with_details: also make what only the HTML page shows.
 
     Raises: EdgepressError for models, recipes or images that cannot be used; OSError when the output cannot be written.
     """
@@ -123,124 +116,19 @@ def optimize(
         raise EdgepressError("the optimizer needs images: at least one for training and one to measure on")
     if not output.parent.is_dir():
         raise FileNotFoundError(2, "no such folder", str(output.parent))
-
-    begin("find the latent and split", None)
-    halves = {"float": split(model, recipe.model.latent or None)}
-    latent = halves["float"].latent
-    images = [middle(image, latent.stride, recipe.measure.side) for image in held_out]
-
-    begin("rewrite", None)
-    floats = [image.astype("float32") / 255 for image in training]
-    rewritten = rewrite(model, floats)
-    halves["rewritten"] = split(rewritten.model, latent.layer)
-
-    pruned = None
-    if recipe.prune.steps:
-        count = begin("prune and fine-tune", recipe.prune.steps)
-        settings = asdict(recipe.prune)
-        pruned = prune(rewritten.model, floats, _loss(recipe), **settings, progress=lambda *_: count(1))
-        halves["pruned"] = split(pruned.model, latent.layer)
-
-    begin("convert to TFLite", None)
-    whole = [middle(image, latent.stride, max(image.shape)) for image in floats]
-    filled = fill_int8(list(halves.values())[-1], whole, recipe.quantize.latent_unit)
-    final = join_branches(filled, whole[:RANGE_IMAGES])
-    jobs = [Job(h.encoder, h.decoder, int8=False) for h in halves.values()]
-    pairs = convert(
-        [*jobs, Job(final.encoder, final.decoder, True, filled.int8_scale, filled.zero_point)], training
-    )
-    floated = {stage: p for stage, p in zip(halves, pairs, strict=False) if isinstance(p, FloatPair)}
-    pair = pairs[-1]
-    assert isinstance(pair, Pair)
-
-    begin("fit entropy tables", None)
-    tables = fit(pair, filled.gain, training, latent.stride, recipe)
-
-    begin("measure", None)
-    details: dict[str, Any] = {
-        "name": name or output.stem,
-        "architecture": f"{model.name}; latent {latent.layer}: {latent.why}",
-        "stride": latent.stride,
-        "zero_point": pair.zero_point,
-        "encoder": pair.encoder,
-        "decoder": pair.decoder,
-        "tables": tables,
-        "provenance": {
-            "source": source,
-            "recipe": recipe.as_dict(),
-            "latent": {**asdict(latent), **_latent_figures(filled)},
-            "rewrites": [asdict(r) for r in rewritten.rewrites],
-        },
-        "description": f"{model.name}, int8, {latent.channels} latent channels at 1/{latent.stride}",
-    }
+    start = model if isinstance(model, Source) else model_source(model, source)
     with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
-        # The figures go into the manifest; a first package, without them, is there to be measured.
-        codec = Codec(write_package(Path(folder) / "measured.epm", **details, figures={}))
-    scores = {quality: score_files(codec, images, quality) for quality in (*QUALITIES, FINEST)}
-    stages = network_stages(halves, floated, pair, filled, codec, images)
-    package = write_package(output, **details, figures=_figures(scores, len(images)))
-
-    stages.append(file_stage("package", output, scores[FINEST]))
-    stages += [file_stage(f"quality {q}", output, scores[q]) for q in QUALITIES]
-    count = begin("time", recipe.measure.repeats)
-    stages = timed(stages, floated, pair, codec, images[0], recipe.measure.repeats, count)
-    rows = len(stages) - len(QUALITIES)
-    return Outcome(package, halves, rewritten, pruned, pair, filled, stages[:rows], stages[rows:], recipe)
-
-
-def fit(
-    pair: Pair, gain: NDArray[np.uint16], images: Sequence[RGB], stride: int, recipe: Recipe
-) -> EntropyTables:
-    """Entropy tables for the int8 latents that the encoder of `pair` makes of uint8 images."""
-    encoder = TFLite(pair.encoder)
-    latents = []
-    for image in images:
-        pixels = middle(image, stride, max(image.shape))
-        latents.append(encoder.run((pixels[None] ^ np.uint8(128)).view(np.int8))[0])
-    steps = quality_steps(recipe.codec.finest, recipe.codec.coarsest)
-    return fit_tables(
-        latents,
-        pair.zero_point,
-        step16=steps,
-        set_of=share_sets(steps, recipe.codec.sets),
-        gain=gain,
-        bank=recipe.codec.bank,
-        round256=recipe.codec.rounding,
-        thinning=recipe.codec.thinning,
-    )
-
-
-def middle(image: NDArray[Any], stride: int, side: int) -> NDArray[Any]:
-    """The middle of an image, at most `side` pixels a side and whole multiples of `stride`.
-
-    Raises: EdgepressError for an image smaller than the stride.
-    """
-    height, width = (min(n, side) // stride * stride for n in image.shape[:2])
-    if not height or not width:
-        raise EdgepressError(
-            f"an image of {image.shape[1]}x{image.shape[0]} pixels is smaller than the stride, {stride}"
-        )
-    y, x = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
-    return np.ascontiguousarray(image[y : y + height, x : x + width])
-
-
-def _latent_figures(filled: LatentRange) -> dict[str, Any]:
-    return {
-        "unit": filled.unit,
-        "scale": [float(f"{value:.6g}") for value in filled.scale],
-        "zero_point": filled.zero_point,
-    }
-
-
-def _loss(recipe: Recipe) -> Callable[[Any, Any], Any]:
-    from edgepress.train.losses import hybrid_loss
-
-    try:
-        return hybrid_loss(recipe.loss.a, recipe.loss.b, recipe.loss.c, recipe.loss.vgg or None)
-    except ValueError as error:
-        raise EdgepressError(str(error)) from None
-
-
-def _figures(scores: dict[int, Scores], images: int) -> dict[str, Any]:
-    """What a package says of itself: the same for the same inputs, so no times."""
-    return {"images": images, "qualities": {str(quality): asdict(s) for quality, s in sorted(scores.items())}}
+        kept = cache or Cache(Path(folder))
+        images, seen = Images(training), Images(held_out)
+        found = None
+        if recipe.search.max_drop:
+            recipe, found = search_recipe(start, images, seen, recipe, kept, begin)
+        plan = Plan(start, images, recipe, kept, begin)
+        packed = package_step(plan, seen, recipe, name or output.stem, source, kept, begin)
+        times = timing_step(plan, packed, seen, recipe, kept, begin)
+        rows = [replace(row, latency_ms=ms) for row, ms in zip(packed.get().rows, times.get(), strict=True)]
+        atomic_write(output, packed.get().content)
+        package = read_package(output)
+        shown = details(plan, packed, seen, recipe, kept, begin) if with_details else None
+        first = len(rows) - len(QUALITIES)
+        return Outcome(package, packed.get().facts, rows[:first], rows[first:], recipe, found, shown)

@@ -6,7 +6,7 @@ gets faster by it (XNNPACK has no sparse int8 kernels), but zeros compress, so t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,11 @@ import numpy as np
 
 from .bridge import from_tf_keras, to_tf_keras
 from .errors import EdgepressError
+from .tf_fit import fit
 
 # Layers with fewer weights than this (in effect the first and the last) bring few bytes and are the most sensitive.
 SMALL = 1000
 RAMP = 0.6  # share of the steps in which sparsity rises; the rest is fine-tuning at full sparsity
-WARMUP = 0.2  # share of the steps in which the learning rate rises
 PRUNABLE = ("Conv2D", "Conv2DTranspose", "Dense")
 
 
@@ -64,12 +64,9 @@ def prune(
     """
     if not 0 <= sparsity <= 0.95:
         raise EdgepressError(f"sparsity must lie in 0..0.95, not {sparsity}")
-    import tensorflow as tf
     import tensorflow_model_optimization as tfmot
     import tf_keras
 
-    if not any(min(image.shape[:2]) >= crop for image in images):
-        raise EdgepressError(f"fine-tuning needs images of at least {crop}x{crop} pixels; the data has none")
     source = to_tf_keras(model)
 
     def wrap(layer: Any) -> Any:
@@ -91,64 +88,22 @@ def prune(
         return tfmot.sparsity.keras.prune_low_magnitude(layer, pruning_schedule=schedule)
 
     wrapped = tf_keras.models.clone_model(source, clone_function=wrap)
-    # Adam's first steps at the full rate would undo training; so the rate rises first.
-    warmup = max(1, round(WARMUP * steps))
-    rate = tf_keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, steps - warmup), warmup_target=learning_rate, warmup_steps=warmup
+    before, after = fit(
+        wrapped,
+        images,
+        loss,
+        steps=steps,
+        batch=batch,
+        crop=crop,
+        learning_rate=learning_rate,
+        seed=seed,
+        progress=progress,
+        callbacks=[tfmot.sparsity.keras.UpdatePruningStep()],
     )
-    wrapped.compile(tf_keras.optimizers.Adam(rate), loss=loss)
-    history = _History(progress, steps)
-    callbacks = [tfmot.sparsity.keras.UpdatePruningStep(), _callback(tf_keras, history)]
-    # Losses need the static shape, which Keras does not see in a plain generator.
-    shape = tf.TensorSpec((batch, crop, crop, 3), tf.float32)
-    data = tf.data.Dataset.from_generator(
-        lambda: crops(images, steps, batch, crop, seed), output_signature=(shape, shape)
-    )
-    wrapped.fit(data.prefetch(2), epochs=1, callbacks=callbacks, verbose=0)
     stripped = from_tf_keras(tfmot.sparsity.keras.strip_pruning(wrapped))
     zeros = {
         layer.name: float(np.mean(layer.get_weights()[0] == 0))
         for layer in stripped.layers
         if type(layer).__name__ in PRUNABLE
     }
-    window = max(1, steps // 10)
-    return Pruned(
-        stripped, zeros, float(np.mean(history.losses[:window])), float(np.mean(history.losses[-window:]))
-    )
-
-
-def crops(
-    images: Sequence[np.ndarray], steps: int, batch: int, size: int, seed: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """`steps` batches of random crops, mirrored at random, as (input, target) float32 (batch, size, size, 3)."""
-    large = [image for image in images if min(image.shape[:2]) >= size]
-    rng = np.random.default_rng(seed)
-
-    def one() -> np.ndarray:
-        image = large[rng.integers(len(large))]
-        y, x = (int(rng.integers(n - size + 1)) for n in image.shape[:2])
-        part = image[y : y + size, x : x + size]
-        return part[:, ::-1] if rng.random() < 0.5 else part
-
-    for _ in range(steps):
-        pictures = np.stack([one() for _ in range(batch)]).astype("float32")
-        yield pictures, pictures
-
-
-class _History:
-    """Losses of the single steps (Keras reports a running mean, from which they are recovered)."""
-
-    def __init__(self, progress: Callable[[int, int, float], None] | None, steps: int):
-        self.losses: list[float] = []
-        self._progress, self._steps, self._sum = progress, steps, 0.0
-
-    def __call__(self, step: int, mean: float) -> None:
-        total = mean * (step + 1)
-        self.losses.append(total - self._sum)
-        self._sum = total
-        if self._progress:
-            self._progress(step + 1, self._steps, self.losses[-1])
-
-
-def _callback(tf_keras: Any, history: _History) -> Any:
-    return tf_keras.callbacks.LambdaCallback(on_batch_end=lambda step, logs: history(step, logs["loss"]))
+    return Pruned(stripped, zeros, before, after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -15,14 +16,48 @@ else:
 
 from .errors import RecipeError
 
-DEFAULT = Path(__file__).parent / "recipes" / "default.toml"
+SHIPPED = Path(__file__).parent / "recipes"
+DEFAULT = SHIPPED / "default.toml"
+
+
+CRITERIA = ("taylor", "activation", "magnitude", "bn_scale")
+MODES = (
+    "ptq",
+    "qat",
+    "mixed",
+)  # data alone; training under simulated int8; layers that lose most left in float
+RANGES = ("0..1", "-1..1", "0..255")
+METRICS = ("psnr", "ssim", "bd-rate")
 
 
 @dataclass(frozen=True)
 class ModelPart:
-    """latent: the layer whose output is coded; empty finds the narrowest tensor."""
+    """latent: the layer whose output is coded; empty finds the narrowest tensor.
+
+    input_range: what the model takes for black and white, one of RANGES; empty finds it out.
+    """
 
     latent: str = ""
+    input_range: str = ""
+
+
+@dataclass(frozen=True)
+class ChannelsPart:
+    """Removing whole channels, and the fine-tuning by distillation after it; keep_macs = 1 removes none by importance.
+
+    dead: first remove, exactly, channels that are never active on the training images.
+    """
+
+    dead: bool = False
+    keep_macs: float = 1.0
+    criterion: str = "taylor"
+    group: int = 8
+    match: float = 0.5
+    steps: int = 2000
+    batch: int = 8
+    crop: int = 64
+    learning_rate: float = 1e-3
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -49,9 +84,31 @@ class LossPart:
 
 @dataclass(frozen=True)
 class QuantizePart:
-    """latent_unit: the unit of the latent steps in [codec]; 0 takes the int8 step of the widest latent channel."""
+    """mode: one of MODES. latent_unit: the unit of the latent steps in [codec]; 0 takes the int8 step of the widest
+    latent channel. fallback: how many layers stay float in mode mixed. The others are those of the training in mode
+    qat; its batches and crops are those of [channels]."""
 
+    mode: str = "ptq"
     latent_unit: float = 0.0
+    qat_steps: int = 500
+    qat_learning_rate: float = 2e-4
+    fallback: int = 3
+
+
+@dataclass(frozen=True)
+class SearchPart:
+    """The search for the fastest package inside a budget, see `search.search`; max_drop = 0 skips it.
+
+    max_drop: of `metric` (one of METRICS): dB of PSNR, SSIM, or percent of bytes at equal PSNR.
+    keep_macs, modes: the grid: shares of the multiply-adds that stay, and modes of [quantize].
+    confidence: with which the bound on the mean drop, over the half of the held-out images that choose, is inside.
+    """
+
+    max_drop: float = 0.0
+    metric: str = "psnr"
+    keep_macs: tuple[float, ...] = (1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3)
+    modes: tuple[str, ...] = ("ptq", "qat", "mixed")
+    confidence: float = 0.95
 
 
 @dataclass(frozen=True)
@@ -68,12 +125,18 @@ class CodecPart:
 
 @dataclass(frozen=True)
 class MeasurePart:
-    """Numbers of images held out and of others used, the largest side measured, repetitions of the timing."""
+    """Numbers of images held out and of others used, the largest side measured, repetitions of the timing.
+
+    compare: also convert to float16, dynamic-range and int16x8, and give each a row.
+    pictures: images shown in the HTML report.
+    """
 
     images: int = 16
     training_images: int = 400
     side: int = 384
     repeats: int = 50
+    compare: bool = False
+    pictures: int = 3
 
 
 @dataclass(frozen=True)
@@ -81,20 +144,34 @@ class Recipe:
     """Everything that determines a package, apart from model and images; the tables of the TOML file are its parts."""
 
     model: ModelPart = field(default_factory=ModelPart)
+    channels: ChannelsPart = field(default_factory=ChannelsPart)
     prune: PrunePart = field(default_factory=PrunePart)
     loss: LossPart = field(default_factory=LossPart)
     quantize: QuantizePart = field(default_factory=QuantizePart)
+    search: SearchPart = field(default_factory=SearchPart)
     codec: CodecPart = field(default_factory=CodecPart)
     measure: MeasurePart = field(default_factory=MeasurePart)
 
     def __post_init__(self) -> None:
         limits: dict[tuple[str, str], tuple[float, float]] = {
+            ("channels", "keep_macs"): (0.05, 1),
+            ("channels", "group"): (1, 256),
+            ("channels", "match"): (0, 1),
+            ("channels", "steps"): (0, 10**7),
+            ("channels", "batch"): (1, 4096),
+            ("channels", "crop"): (16, 4096),
+            ("channels", "learning_rate"): (1e-9, 10),
             ("prune", "sparsity"): (0, 0.95),
             ("prune", "steps"): (0, 10**7),
             ("prune", "batch"): (1, 4096),
             ("prune", "crop"): (16, 4096),
             ("prune", "learning_rate"): (1e-9, 10),
             ("quantize", "latent_unit"): (0, 1e6),
+            ("quantize", "qat_steps"): (1, 10**7),
+            ("quantize", "qat_learning_rate"): (1e-9, 10),
+            ("quantize", "fallback"): (1, 1000),
+            ("search", "max_drop"): (0, 100),
+            ("search", "confidence"): (0.5, 0.999),
             ("codec", "finest"): (1 / 16, 4095),
             ("codec", "coarsest"): (self.codec.finest, 4095),
             ("codec", "sets"): (1, 100),
@@ -105,11 +182,25 @@ class Recipe:
             ("measure", "training_images"): (1, 10**6),
             ("measure", "side"): (16, 1 << 14),
             ("measure", "repeats"): (1, 10**6),
+            ("measure", "pictures"): (0, 100),
         }
         for (part, key), (low, high) in limits.items():
             value = getattr(getattr(self, part), key)
             if not low <= value <= high:
                 raise RecipeError(f"{part}.{key} must lie in {low:g}..{high:g}, not {value:g}")
+        if not self.search.keep_macs or not all(0.05 <= keep <= 1 for keep in self.search.keep_macs):
+            raise RecipeError("search.keep_macs must hold shares of 0.05..1")
+        if not self.search.modes:
+            raise RecipeError("search.modes must hold at least one mode")
+        for name, value, known in (
+            ("model.input_range", self.model.input_range, ("", *RANGES)),
+            ("channels.criterion", self.channels.criterion, CRITERIA),
+            ("quantize.mode", self.quantize.mode, MODES),
+            ("search.metric", self.search.metric, METRICS),
+            *(("search.modes", mode, MODES) for mode in self.search.modes),
+        ):
+            if value not in known:
+                raise RecipeError(f"{name} must be one of {', '.join(map(repr, known))}, not {value!r}")
 
     def with_values(self, document: dict[str, Any]) -> Recipe:
         """A copy with the values of a nested dict {part: {key: value}}; RecipeError for unknown keys or wrong types."""
@@ -133,18 +224,49 @@ class Recipe:
 def load_recipe(path: str | Path | None, overrides: dict[str, dict[str, Any]] | None = None) -> Recipe:
     """Read a recipe (None: the defaults) and apply overrides {part: {key: value}}.
 
+    path: a file, or the name of a shipped recipe (see `shipped_recipes`).
+
     Raises: RecipeError for a file that is no TOML, unknown tables or keys, wrong types and values out of range;
         OSError when it cannot be read.
     """
     recipe = Recipe()
     if path is not None:
         try:
-            recipe = recipe.with_values(tomllib.loads(Path(path).read_text(encoding="utf-8")))
+            file = shipped_recipes().get(str(path), Path(path))
+            recipe = recipe.with_values(tomllib.loads(file.read_text(encoding="utf-8")))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise RecipeError(f"{path}: not a TOML recipe: {error}") from None
         except RecipeError as error:
             raise RecipeError(f"{path}: {error}") from None
     return recipe.with_values(overrides or {})
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Name -> file of the recipes that come with edgepress."""
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """The recipe as a TOML file with all keys and their comments, which `load_recipe` reads back as the same."""
+    values, part = recipe.as_dict(), ""
+    lines = []
+    for line in DEFAULT.read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            part = line[1 : line.index("]")]
+        key, _, rest = line.partition(" = ")
+        if key in values.get(part, {}):
+            comment = rest[rest.index("#") :] if "#" in rest else ""
+            line = f"{f'{key} = {_toml(values[part][key])}':<23} {comment}".rstrip()
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, (str, bool)):
+        return json.dumps(value, ensure_ascii=False)
+    return repr(value)
 
 
 def _typed(part: Any, name: str, key: str, value: Any) -> Any:
@@ -154,6 +276,15 @@ def _typed(part: Any, name: str, key: str, value: Any) -> Any:
     wanted = type(getattr(part, key))
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if wanted is tuple and isinstance(value, (list, tuple)):
+        return tuple(_element(name, key, getattr(part, key)[0], v) for v in value)
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
         raise RecipeError(f"{name}.{key} must be of type {wanted.__name__}, not {value!r}")
     return value
+
+
+def _element(name: str, key: str, example: Any, value: Any) -> Any:
+    wanted = type(example)
+    if isinstance(value, bool) or not isinstance(value, (int, float) if wanted is float else wanted):
+        raise RecipeError(f"{name}.{key} must hold values of type {wanted.__name__}, not {value!r}")
+    return wanted(value)

@@ -11,23 +11,76 @@ from rich.table import Table
 
 from edgepress.bench.environment import environment
 
+from .autosearch import Found
+from .budget import UNITS
 from .measure import Stage
 from .pipeline import Outcome
 
 
 def print_outcome(outcome: Outcome, console: Console) -> None:
     """Choices, the table of stages, and what the package does at other qualities."""
-    latent = outcome.halves["float"].latent
-    console.print(f"latent: {latent.layer}, {latent.why}", highlight=False)
-    for rewrite in outcome.rewritten.rewrites:
-        console.print(f"rewritten: {rewrite.layer}: {rewrite.what}", highlight=False)
+    for note in outcome.facts["float"]["notes"]:
+        console.print(note, highlight=False)
+    console.print(f"latent: {outcome.latent['layer']}, {outcome.latent['why']}", highlight=False)
+    rewritten = outcome.facts["rewritten"]
+    for rewrite in rewritten["rewrites"]:
+        console.print(f"rewritten: {rewrite['layer']}: {rewrite['what']}", highlight=False)
     console.print(
-        f"largest difference of the rewritten model: {outcome.rewritten.max_difference:.1e}", highlight=False
+        f"largest difference of the rewritten model: {rewritten['max_difference']:.1e}", highlight=False
     )
+    left = {
+        stage: ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items())) or "none"
+        for stage, counts in outcome.facts["int8"]["undelegated"].items()
+    }
+    console.print(
+        f"int8 operations that XNNPACK does not run: {left['before']} before the rewrites, {left['after']} after",
+        highlight=False,
+    )
+    if outcome.found:
+        console.print(search_table(outcome.found))
+        console.print(verdict(outcome.found), style="bold", highlight=False)
     console.print(stage_table("Stage by stage", outcome.stages))
     console.print(stage_table("The package by quality", outcome.qualities))
     for note in NOTES:
         console.print(note, style="dim", highlight=False)
+
+
+def search_table(found: Found) -> Table:
+    """What a budget search evaluated, in that order."""
+    unit = UNITS[found.budget.metric].strip()
+    title = (
+        f"Evaluated for a budget of {found.budget}; losses in {unit}, {found.left_out} candidates left out"
+    )
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 0), pad_edge=False)
+    for heading in ("MACs", "mode"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("ms", "kB", "PSNR", "float", "choosing", "at most", "verifying"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    names = {id(point): [name] for name, point in (("chosen", found.chosen),)}
+    for name, point in found.picks.items():
+        names.setdefault(id(point), []).append(name)
+    for point in found.points:
+        losses = (point.float_loss, point.choosing, point.loss, point.verifying)
+        table.add_row(
+            f"{point.candidate.keep_macs:.0%}",
+            point.candidate.mode,
+            f"{point.latency_ms:.2f}",
+            f"{point.bytes / 1000:.1f}",
+            f"{point.quality:.2f}",
+            *(f"{loss:.3g}" for loss in losses),
+            ", ".join(names.get(id(point), ["" if point.inside else "outside"])),
+        )
+    return table
+
+
+def verdict(found: Found) -> str:
+    """One sentence on what the search chose."""
+    point = found.chosen
+    return (
+        f"chosen: {point.candidate}, which loses {point.choosing:.3g} (at most {point.loss:.3g}, "
+        f"{found.budget.confidence:.0%} sure) on the images that chose it and {point.verifying:.3g} on the others"
+    )
 
 
 NOTES = (

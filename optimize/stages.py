@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,70 +14,73 @@ from numpy.typing import NDArray
 from edgepress.runtime.codec import Codec
 
 from .convert import FloatPair, Pair
-from .latent_range import LatentRange
-from .measure import FINEST, Scores, Stage, score_float, score_int8, weigh
-from .split import Halves
+from .measure import FINEST, Scores, Stage, means, score_float, score_int8, score_pair, weigh
 from .tflite import TFLite
+
+if TYPE_CHECKING:
+    from .split import Halves
 
 RGB = NDArray[np.uint8]
 
 
-def network_stages(
-    halves: Mapping[str, Halves],
-    floated: Mapping[str, FloatPair],
-    pair: Pair,
-    filled: LatentRange,
+def float_stage(
+    name: str,
+    halves: Halves,
+    models: FloatPair,
+    scale: NDArray[np.float32],
     codec: Codec,
     images: Sequence[RGB],
-) -> list[Stage]:
-    """Rows, without latency, of the float stages by name and of the int8 networks in `codec`."""
-    tables = codec.package.tables
-    rows = []
-    for name, models in floated.items():
-        scores = score_float(
-            halves[name].encoder, halves[name].decoder, images, tables, filled.scale, filled.zero_point
-        )
-        rows.append(_row(name, models, scores))
-    rows.append(_row("int8", pair, score_int8(codec, images)))
-    return rows
+) -> Stage:
+    """A row, without latency, of a float stage; its rate is that on the grid of `scale`, float32[C], under `codec`'s tables."""
+    package = codec.package
+    scores = score_float(halves.encoder, halves.decoder, images, package.tables, scale, package.zero_point)
+    return _row(name, models, means(scores))
 
 
-def file_stage(name: str, package: Path, scores: Scores) -> Stage:
-    """A row, without latency, of the package file at one quality."""
-    content = package.read_bytes()
+def compared_stage(mode: str, models: FloatPair, images: Sequence[RGB]) -> Stage:
+    """A row, without latency, of networks in a mode that packages are not made of."""
+    return _row(mode, models, score_pair(models, images))
+
+
+def int8_stage(pair: Pair, codec: Codec, images: Sequence[RGB]) -> Stage:
+    """A row, without latency, of the int8 networks in `codec`."""
+    return _row("int8", pair, means(score_int8(codec, images)))
+
+
+def file_stage(name: str, content: bytes, scores: Scores) -> Stage:
+    """A row, without latency, of a package file at one quality."""
     size = len(gzip.compress(content, 9, mtime=0))
     return Stage(name, len(content), size, None, None, None, None, None, scores.psnr, scores.ssim, scores.bpp)
 
 
-def timed(
-    stages: Sequence[Stage],
-    floated: Mapping[str, FloatPair],
-    pair: Pair,
+def time_stages(
+    names: Sequence[str],
+    networks: Mapping[str, FloatPair | Pair],
     codec: Codec,
     image: RGB,
     repeats: int,
     count: Callable[[int], None],
-) -> list[Stage]:
-    """The rows with their latency, all measured in one run on the upper left of `image`.
+) -> list[float]:
+    """The latency in ms of every row, by name, all measured in one run on the upper left of `image`.
 
     Networks run alone at their static shape (128x128); a package encodes and decodes files. `count` is told 1 for
     each repetition.
     """
-    side = TFLite(pair.encoder).input["shape"][1]
-    square = np.ascontiguousarray(np.pad(image, ((0, side), (0, side), (0, 0)), mode="reflect")[:side, :side])
+    square = probe(networks["int8"], image)
     contenders = []
-    for stage in stages:
-        if stage.name in floated:
-            models: FloatPair | Pair = floated[stage.name]
-        elif stage.name == "int8":
-            models = pair
+    for name in names:
+        if name in networks:
+            contenders.append(pass_through(networks[name], square))
         else:
-            quality = int(stage.name.split()[-1]) if stage.name != "package" else FINEST
+            quality = int(name.split()[-1]) if name != "package" else FINEST
             contenders.append(_round_trip(codec, square, quality))
-            continue
-        contenders.append(_pass_through(models, square))
-    times = latencies(contenders, repeats, count)
-    return [replace(stage, latency_ms=ms) for stage, ms in zip(stages, times, strict=True)]
+    return latencies(contenders, repeats, count)
+
+
+def probe(networks: FloatPair | Pair, image: RGB) -> RGB:
+    """The upper left of `image` at the static shape of the networks, mirrored where it is too small."""
+    side = TFLite(networks.encoder).input["shape"][1]
+    return np.ascontiguousarray(np.pad(image, ((0, side), (0, side), (0, 0)), mode="reflect")[:side, :side])
 
 
 def latencies(
@@ -114,7 +116,8 @@ def _row(name: str, models: FloatPair | Pair, scores: Scores) -> Stage:
     )
 
 
-def _pass_through(models: FloatPair | Pair, image: RGB) -> Callable[[], None]:
+def pass_through(models: FloatPair | Pair, image: RGB) -> Callable[[], None]:
+    """What runs the encoder and then the decoder on `image`."""
     first, second = TFLite(models.encoder), TFLite(models.decoder)
     is_float = first.input["dtype"] == np.float32
     pixels = image[None] / np.float32(255) if is_float else (image[None] ^ np.uint8(128)).view(np.int8)

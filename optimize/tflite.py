@@ -19,10 +19,14 @@ class TFLite:
         input, output: LiteRT's tensor details (dtype, shape, quantization ...).
     """
 
-    def __init__(self, content: bytes, delegates: bool = True):
+    def __init__(self, content: bytes, delegates: bool = True, preserve: bool = False):
+        """`preserve` keeps the values of all tensors readable after a run; it goes without delegates only."""
         kind = OpResolverType.AUTO if delegates else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         self._interpreter = Interpreter(
-            model_content=content, num_threads=1, experimental_op_resolver_type=kind
+            model_content=content,
+            num_threads=1,
+            experimental_op_resolver_type=kind,
+            experimental_preserve_all_tensors=preserve,
         )
         self.input = self._interpreter.get_input_details()[0]
         self.output = self._interpreter.get_output_details()[0]
@@ -52,7 +56,7 @@ class TFLite:
         return {t["index"]: t for t in self._interpreter.get_tensor_details()}
 
     def constant(self, index: int) -> np.ndarray:
-        """The values of a constant tensor."""
+        """The values of a constant tensor, or (`preserve`) of any."""
         return self._interpreter.get_tensor(index)
 
 

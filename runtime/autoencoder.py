@@ -14,7 +14,7 @@ from .interpreter import Network, Tensor
 from .package import Package
 from .parts import Source
 from .tensors import pixel_reader, pixel_writer
-from .tiles import Tile, tiles
+from .tiles import Tile, grid, tiles
 
 # Larger images go through the networks in tiles, with the same result: memory stays bounded, as activations take 16 to 35 bytes
 # for each pixel, and those of a tile have more of the processor's caches to themselves.
@@ -42,6 +42,9 @@ class Autoencoder:
         _check_latent(self._encoder.output, package, "encoder's output")
         _check_latent(self._decoder.input, package, "decoder's input")
         _check_channels(self._decoder.output, 3, "decoder's output")
+        if package.tile:
+            _check_side(self._encoder.input, package.tile, "encoder's input")
+            _check_side(self._decoder.input, package.tile // package.stride, "decoder's input")
         # One latent step must mean the same to both networks; 1% allows for rounding in converters.
         made, taken = self._encoder.output.scale, self._decoder.input.scale
         if not abs(made - taken) <= 0.01 * made:
@@ -52,7 +55,7 @@ class Autoencoder:
     def latent(self, pixels: Source) -> NDArray[np.int8]:
         """The encoder's output int8[H',W',C] for an image uint8 HxWx3 or HxW."""
         package = self._package
-        latent = np.empty((*positions(pixels, package.stride), package.latent_channels), np.int8)
+        latent = np.empty((*positions(pixels.shape, package), package.latent_channels), np.int8)
 
         def take(tile: Tile, made: NDArray[np.int8]) -> None:
             latent[tile.kept] = made[tile.inner]
@@ -62,8 +65,7 @@ class Autoencoder:
 
     def analyse(self, pixels: Source, take: Take) -> None:
         """Call `take` with every tile of an image, in latent positions, and the encoder's output for it [h,w,C]."""
-        stride = self._package.stride
-        for tile in self._tiles(*positions(pixels, stride), "encoder"):
+        for tile in self._tiles(*positions(pixels.shape, self._package), "encoder"):
             self._analyse_tile(pixels, tile, take)
 
     def _analyse_tile(self, pixels: Source, tile: Tile, take: Take) -> None:
@@ -75,7 +77,7 @@ class Autoencoder:
         def fill(stored: np.ndarray) -> None:
             canvas = stored[0]
             self._write_pixels(part if part.ndim == 3 else part[..., np.newaxis], canvas[:height, :width])
-            # Sides become multiples of the stride by repeating the last row and column.
+            # Sides become multiples of the stride, or of the tile, by repeating the last row and column.
             if width < canvas.shape[1]:
                 canvas[:height, width:] = canvas[:height, width - 1 : width]
             if height < canvas.shape[0]:
@@ -89,7 +91,10 @@ class Autoencoder:
 
     def _tiles(self, rows: int, columns: int, label: str) -> Iterator[Tile]:
         """The tiles of an image of rows x columns latent positions."""
-        limit = TILE_PIXELS // self._package.stride**2
+        package = self._package
+        if package.tile:
+            return grid(rows, columns, package.tile // package.stride)
+        limit = TILE_PIXELS // package.stride**2
         return tiles(rows, columns, self._halos[label] if rows * columns > limit else None, limit)
 
     @functools.cached_property
@@ -135,14 +140,23 @@ class Autoencoder:
         self._decoder.run((1, *latent.shape), fill, read)
 
 
-def positions(pixels: Source, stride: int) -> tuple[int, int]:
-    """How many latent positions an image has, down and across."""
-    return -(-pixels.shape[0] // stride), -(-pixels.shape[1] // stride)
+def positions(size: tuple[int, ...], package: Package) -> tuple[int, int]:
+    """How many latent positions an image of `size` (height, width, ...) has, down and across."""
+    unit = package.tile or package.stride
+    rows, columns = (-(-side // unit) * (unit // package.stride) for side in size[:2])
+    return rows, columns
 
 
 def _check_channels(tensor: Tensor, channels: int, label: str) -> None:
     if tensor.shape[0] not in (1, -1) or tensor.shape[3] != channels:
         raise BadPackageError(f"the {label} must be of shape (1, H, W, {channels}), not {tensor.shape}")
+
+
+def _check_side(tensor: Tensor, side: int, label: str) -> None:
+    if tensor.shape[1:3] != (side, side):
+        raise BadPackageError(
+            f"the {label} must be {side}x{side} for the manifest's tile, not {tensor.shape}"
+        )
 
 
 def _check_latent(tensor: Tensor, package: Package, label: str) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from . import coder, stream
-from .autoencoder import TILE_PIXELS, Autoencoder
+from .autoencoder import TILE_PIXELS, Autoencoder, positions
 from .errors import UnknownModelError
 from .images import check_size, to_pixels
 from .metadata import Metadata
@@ -30,7 +30,7 @@ class Codec:
     The encoder network takes (1,H,W,3) pixels (uint8, int8 or float32; real value p/255) and gives int8 latents
     (1,H/stride,W/stride,C); the decoder network takes those and gives (1,H,W,3) pixels. Images of more than
     `TILE_PIXELS` go through them in overlapping tiles, with the same result as in one piece, where the networks'
-    operators allow it (see `reach.halo`).
+    operators allow it (see `reach.halo`). Networks of fixed size (`Package.tile`) code every image in tiles of it.
 
     Args:
         package: from `read_package` (or use `Codec.load`).
@@ -94,6 +94,7 @@ class Codec:
         metadata = Metadata.of(exif, icc_profile)
         pixels = to_pixels(image, self.max_pixels, background)
         package = self.package
+        self._positions(pixels.shape)
         latent = self._networks.latent(pixels)
         payload = coder.encode_latent(latent, package.zero_point, package.tables, quality)
         mode = "RGB" if pixels.ndim == 3 else "L"
@@ -129,7 +130,9 @@ class Codec:
         Raises:
             UnsupportedImageError: as for `encode`.
         """
-        return self._networks.latent(to_pixels(image, self.max_pixels))
+        pixels = to_pixels(image, self.max_pixels)
+        self._positions(pixels.shape)
+        return self._networks.latent(pixels)
 
     def reconstruct(self, latent: NDArray[np.int8]) -> NDArray[np.uint8]:
         """The decoder network's pixels uint8[H'*stride,W'*stride,3] for a latent int8[H',W',C]."""
@@ -162,8 +165,15 @@ class Codec:
                 f"the stream needs the model {header.model_id.hex()}, and {package.name} is {package.model_id.hex()}"
             )
         check_size(header.width, header.height, self.max_pixels)
-        rows, columns = -(-header.height // package.stride), -(-header.width // package.stride)
-        return header, payload, (package.latent_channels, rows, columns)
+        return header, payload, (package.latent_channels, *self._positions((header.height, header.width)))
+
+    def _positions(self, size: tuple[int, ...]) -> tuple[int, int]:
+        """`positions`, once it is sure that whole tiles do not make a narrow image too large."""
+        rows, columns = positions(size, self.package)
+        if self.package.tile:
+            stride, least = self.package.stride, self.package.tile**2
+            check_size(columns * stride, rows * stride, max(self.max_pixels, least))
+        return rows, columns
 
     def _array(self, header: stream.Header, latent: NDArray[np.int8]) -> NDArray[np.uint8]:
         """The decoded image: uint8 HxWx3, or HxW for a gray one."""

@@ -45,10 +45,14 @@ def describe_input(file: IO[bytes]) -> dict[str, Any]:
 
 
 def describe_package(path: Path) -> dict[str, Any]:
-    """A package's manifest, briefly: kind, file size, name, architecture, model id, stride, latent channels."""
+    """A package's manifest, briefly: kind, file size, name, architecture, model id, stride, latent channels, any tile."""
     manifest = read_manifest(path)
-    keys = ("name", "description", "architecture", "model_id", "stride", "latent_channels")
-    return {"kind": "package", "bytes": path.stat().st_size, **{key: manifest[key] for key in keys}}
+    keys = ("name", "description", "architecture", "model_id", "stride", "latent_channels", "tile")
+    return {
+        "kind": "package",
+        "bytes": path.stat().st_size,
+        **{key: manifest[key] for key in keys if key in manifest},
+    }
 
 
 def describe_stream(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from .errors import BadPackageError
 FORMAT = 2  # 1, of a development version, had one latent step for all channels
 MEMBERS = ("encoder.tflite", "decoder.tflite", "entropy.bin")
 MAX_STRIDE = 256
+MAX_TILE = 4096
 # Latent values per pixel: keeps what a stream can make the decoder allocate in proportion to its pixels.
 MAX_LATENT_DENSITY = 4
 
@@ -41,6 +42,8 @@ def parse_manifest(data: bytes) -> dict[str, Any]:
     _text(manifest, "description")
     _text(manifest, "model_id", "[0-9a-f]{6}")
     stride = _integer(manifest, "stride", 1, MAX_STRIDE)
+    if "tile" in manifest and _integer(manifest, "tile", stride, MAX_TILE) % stride:
+        raise BadPackageError("the manifest's tile must be a multiple of its stride")
     _integer(manifest, "latent_channels", 1, min(4096, MAX_LATENT_DENSITY * stride * stride))
     _integer(manifest, "zero_point", -128, 127)
     _object(manifest, "provenance")

@@ -36,6 +36,7 @@ class Package:
         encoder, decoder: the TFLite flatbuffers.
         tables: the entropy tables, for `latent_channels` channels.
         stride: pixels per latent position, on both axes.
+        tile: side in pixels of the only image that the networks take, a multiple of the stride; None: any size.
         zero_point: of the int8 latents.
         model_id: the 3 bytes by which an .epx file names the package that it needs.
         path: the file that the package was read from.
@@ -51,6 +52,7 @@ class Package:
     zero_point: int
     model_id: bytes
     path: Path
+    tile: int | None = None
 
 
 def read_package(path: str | os.PathLike[str]) -> Package:
@@ -87,6 +89,7 @@ def write_package(
     provenance: dict[str, Any],
     figures: dict[str, Any],
     description: str,
+    tile: int | None = None,
 ) -> Package:
     """Write a package, atomically, and return it as `read_package` would; equal arguments give equal bytes.
 
@@ -100,6 +103,8 @@ def write_package(
         tables: the entropy tables, which also say how many latent channels there are.
         provenance, figures: anything that JSON can hold, for people and reports.
         description: one line for lists.
+        tile: side in pixels of the only image that the networks take (a multiple of the stride, at most 4096), when they
+            are of fixed size; images are then coded in tiles of it.
 
     Raises:
         BadPackageError: arguments that `read_package` would not accept.
@@ -113,6 +118,7 @@ def write_package(
         "description": description,
         "model_id": _model_id(contents).hex(),
         "stride": stride,
+        **({} if tile is None else {"tile": tile}),
         "latent_channels": tables.channels,
         "zero_point": zero_point,
         "entropy": {"sets": tables.sets, "bank": tables.bank, "bank_values": int(tables.bank_freq.size)},
@@ -173,6 +179,7 @@ def _parse(data: bytes, path: Path) -> Package:
         zero_point=manifest["zero_point"],
         model_id=model_id,
         path=path,
+        tile=manifest.get("tile"),
     )
 
 

@@ -19,11 +19,11 @@ _Back = Callable[
 
 # Field numbers and codes are those of TFLite's schema.fbs.
 _CONCATENATION, _CONV, _DEPTHWISE, _DEPTH_TO_SPACE, _TRANSPOSE_CONV, _SPACE_TO_DEPTH = 2, 3, 4, 5, 67, 26
-_AVERAGE_POOL, _MAX_POOL, _PAD = 1, 17, 34
+_AVERAGE_POOL, _MAX_POOL, _PAD, _STRIDED_SLICE = 1, 17, 34, 45
 _POINTWISE = frozenset(
     # add, dequantize, logistic, mul, relu, relu_n1_to_1, relu6, tanh, sub, prelu, maximum, minimum, leaky_relu, quantize,
-    # hard_swish: each position from the same position
-    (0, 6, 14, 18, 19, 20, 21, 28, 41, 54, 55, 57, 98, 114, 117)
+    # elu, hard_swish, gelu: each position from the same position
+    (0, 6, 14, 18, 19, 20, 21, 28, 41, 54, 55, 57, 98, 111, 114, 117, 150)
 )
 _SAME, _VALID = 0, 1
 _MAX_REACH = 1 << 20  # of positions; beyond it, the arithmetic is not worth its time
@@ -100,6 +100,10 @@ def _way_back(
         return lambda span: (span[0] - before, span[1] - before)
     if options is None:
         return None
+    if code == _STRIDED_SLICE:
+        begin = struct.unpack("<4i", bytes(buffers[operands[1].number(2, "I")].numbers(0, "B")))[axis]
+        begin = 0 if options.number(0, "i") >> axis & 1 else begin
+        return (lambda span: (span[0] + begin, span[1] + begin)) if begin >= 0 else None
     if code == _CONCATENATION:
         return (lambda span: span) if options.number(0, "i") in (3, -1) else None
     if code in (_DEPTH_TO_SPACE, _SPACE_TO_DEPTH):

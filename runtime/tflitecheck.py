@@ -15,7 +15,7 @@ from .errors import BadPackageError
 from .flatbuffer import FlatBuffer
 
 MAX_TENSORS = 4096
-MAX_CHANNELS = 1 << 14
+MAX_CHANNELS = 1 << 16
 MAX_SIDE = 1 << 12  # of an image in the model file, of a kernel, of a step or a border
 MAX_RATIO = 1 << 16  # of the scales of an operation's input and output
 MAX_PER_POSITION = (
@@ -96,13 +96,22 @@ _TABLES = {
     "Arithmetic": {0: ("activation", "i8"), 1: ("pot_scale_int16", "bool=1")},
     "Block": {0: ("size", "i32")},
     "Leaky": {0: ("alpha", "f32")},
+    "Slice": {
+        0: ("begin_mask", "i32"),
+        1: ("end_mask", "i32"),
+        2: ("ellipsis_mask", "i32"),
+        3: ("new_axis_mask", "i32"),
+        4: ("shrink_axis_mask", "i32"),
+        5: ("offset", "bool"),
+    },
+    "Gelu": {0: ("approximate", "bool")},
     "None": {},
 }
 # BuiltinOptions -> table
 _OPTIONS = {
     1: "Convolution", 2: "Depthwise", 5: "Pool", 10: "Concatenation", 11: "Arithmetic", 21: "Arithmetic",
-    28: "Arithmetic", 29: "Arithmetic", 19: "Block", 94: "Block", 75: "Leaky", 22: "None", 33: "None", 38: "None",
-    39: "None", 42: "None", 66: "None", 78: "None", 89: "None", 91: "None",
+    28: "Arithmetic", 29: "Arithmetic", 19: "Block", 94: "Block", 75: "Leaky", 32: "Slice", 116: "Gelu",
+    22: "None", 33: "None", 38: "None", 39: "None", 42: "None", 66: "None", 78: "None", 89: "None", 91: "None",
 }  # fmt: skip
 
 Shape = tuple[int, ...]
@@ -428,6 +437,37 @@ def _pad(
     return tuple(side + borders[2 * axis] + borders[2 * axis + 1] for axis, side in enumerate(shape))
 
 
+def _slice(
+    graph: _Graph,
+    tensors: list[dict[str, Any]],
+    inputs: list[int],
+    options: dict[str, Any],
+    output: dict[str, Any],
+) -> Shape:
+    _of_type(tensors[:1], output)
+    shape = tensors[0]["shape"]
+    begin, end, steps = (graph.integers(index) for index in inputs[1:])
+    _require(
+        len(shape) == 4 == len(begin) == len(end) and steps == [1, 1, 1, 1], "it has a slice of a bad shape"
+    )
+    _require(
+        not (options["ellipsis_mask"] or options["new_axis_mask"] or options["shrink_axis_mask"])
+        and not options["offset"]
+        and 0 <= options["begin_mask"] <= 15
+        and 0 <= options["end_mask"] <= 15,
+        "it has a slice of a kind that codecs do not use",
+    )
+    sides = []
+    for axis, side in enumerate(shape):
+        # Negative positions count from the end, as in Python; beyond the map there is nothing to slice.
+        first = 0 if options["begin_mask"] >> axis & 1 else begin[axis]
+        stop = side if options["end_mask"] >> axis & 1 else end[axis]
+        _require(-side <= first < side and -side < stop <= side, "it has a slice out of range")
+        sides.append((stop + side if stop < 0 else stop) - (first + side if first < 0 else first))
+    _require(min(sides) >= 1, "it has an empty slice")
+    return tuple(sides)
+
+
 def _rearranged(deeper: bool) -> Infer:
     def infer(
         graph: _Graph,
@@ -469,6 +509,7 @@ _OPERATIONS: dict[int, tuple[tuple[int, int], str | None, Infer]] = {
     34: ((2, 2), None, _pad),  # PAD
     41: ((2, 2), "Arithmetic", _broadcast),  # SUB
     42: ((2, 2), "Arithmetic", _broadcast),  # DIV
+    45: ((4, 4), "Slice", _slice),  # STRIDED_SLICE
     54: ((2, 2), None, _broadcast),  # PRELU
     55: ((2, 2), None, _broadcast),  # MAXIMUM
     57: ((2, 2), None, _broadcast),  # MINIMUM
@@ -477,8 +518,10 @@ _OPERATIONS: dict[int, tuple[tuple[int, int], str | None, Infer]] = {
     92: ((1, 1), None, _same),  # SQUARE
     98: ((1, 1), "Leaky", _same),  # LEAKY_RELU
     101: ((1, 1), None, _same),  # ABS
+    111: ((1, 1), None, _same),  # ELU
     114: ((1, 1), None, _requantize),  # QUANTIZE
     117: ((1, 1), None, _same),  # HARD_SWISH
+    150: ((1, 1), "Gelu", _same),  # GELU
 }
 
 

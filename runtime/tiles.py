@@ -84,6 +84,15 @@ def tiles(rows: int, columns: int, halo: int | None, limit: int) -> Iterator[Til
             yield Tile(down, across)
 
 
+def grid(rows: int, columns: int, side: int) -> Iterator[Tile]:
+    """Tiles of `side` x `side` positions side by side, for networks that take nothing else: rows and columns are
+    multiples of it, and all of every tile is kept.
+    """
+    for top in range(0, rows, side):
+        for left in range(0, columns, side):
+            yield Tile(Span(top, top + side, top, top + side), Span(left, left + side, left, left + side))
+
+
 def _spans(length: int, size: int, halo: int) -> Iterator[Span]:
     if size < length:  # as many tiles as are needed, but no larger than that many need
         count = -(-(length - 2 * halo) // (size - 2 * halo))

@@ -71,7 +71,11 @@ class ModelBuilder:
         operator = self.schema.OperatorT()
         operator.opcodeIndex, operator.inputs, operator.outputs = len(self.codes), inputs, [output]
         if options:
-            name = {"CONV_2D": "Conv2DOptions", "DEPTH_TO_SPACE": "DepthToSpaceOptions"}[kind]
+            name = {
+                "CONV_2D": "Conv2DOptions",
+                "DEPTH_TO_SPACE": "DepthToSpaceOptions",
+                "STRIDED_SLICE": "StridedSliceOptions",
+            }[kind]
             operator.builtinOptionsType = getattr(self.schema.BuiltinOptions, name)
             operator.builtinOptions = getattr(self.schema, name + "T")()
             for key, value in options.items():
@@ -207,6 +211,7 @@ def write_tiny(path: Path, **changes: Any) -> Any:
 def tiny_writer() -> Callable[..., Any]:
     """`tiny_writer(path, **changes) -> Package`: see `write_tiny`; its `encoder`/`decoder`/`tables` build the parts."""
     write_tiny.encoder, write_tiny.decoder, write_tiny.tables = build_encoder, build_decoder, build_tables
+    write_tiny.builder = ModelBuilder
     return write_tiny
 
 

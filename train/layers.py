@@ -62,3 +62,19 @@ class SpaceToDepth(_Rearranged):
         n, h, w, c = input_shape
         b = self.block
         return (n, None if h is None else h // b, None if w is None else w // b, c * b * b)
+
+
+@keras.saving.register_keras_serializable("edgepress")
+class EdgePadding(keras.layers.Layer):
+    """Repeats the first and the last row and column: (B, H, W, C) -> (B, H + 2, W + 2, C).
+
+    By slices and concatenations, which XNNPACK runs in int8 at any size, unlike TFLite's MIRROR_PAD.
+    """
+
+    def call(self, x):
+        x = ops.concatenate([x[:, :1], x, x[:, -1:]], axis=1)
+        return ops.concatenate([x[:, :, :1], x, x[:, :, -1:]], axis=2)
+
+    def compute_output_shape(self, input_shape):
+        n, h, w, c = input_shape
+        return (n, None if h is None else h + 2, None if w is None else w + 2, c)

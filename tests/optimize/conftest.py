@@ -84,9 +84,9 @@ def pairs(conv3, conv3_rewritten, mixed, photographs):
     """int8 pairs: conv3 with transposed convolutions, conv3 rewritten, and `mixed` with a latent scale of 1/40."""
     plain, rewritten = split(conv3), split(conv3_rewritten)
     jobs = [
-        Job(plain.encoder, plain.decoder, int8=True, resizable=False),
-        Job(rewritten.encoder, rewritten.decoder, int8=True),
-        Job(*mixed, int8=True, latent_scale=1 / 40),
-        Job(rewritten.encoder, rewritten.decoder, int8=False),
+        Job(plain.encoder, plain.decoder, resizable=False),
+        Job(rewritten.encoder, rewritten.decoder),
+        Job(*mixed, latent_scale=1 / 40),
+        Job(rewritten.encoder, rewritten.decoder, "float32"),
     ]
     return dict(zip(("transposed", "rewritten", "mixed", "float"), convert(jobs, photographs), strict=True))

@@ -10,7 +10,7 @@ import pytest
 
 from edgepress.bench.macs import macs_per_pixel
 from edgepress.optimize import _convert_worker as worker
-from edgepress.optimize.convert import calibration_crops, check_pair, convert_pair
+from edgepress.optimize.convert import Job, calibration_crops, check_pair, convert, convert_pair
 from edgepress.optimize.errors import ConversionError
 from edgepress.optimize.graph import run
 from edgepress.optimize.split import split
@@ -150,3 +150,35 @@ def test_the_branch_of_a_residual_block_has_a_range_of_its_own(photographs):
     addition = next(op for op in model.operations() if op["op_name"] == "ADD")
     scales = sorted(float(tensors[t]["quantization"][0]) for t in addition["inputs"])
     assert scales[0] < 0.05 * scales[1]
+
+
+def test_other_modes_are_there_to_compare_with(conv3_rewritten, pairs, photographs):
+    halves = split(conv3_rewritten)
+    modes = ("float16", "dynamic", "int16x8")
+    made = dict(
+        zip(
+            modes,
+            convert([Job(halves.encoder, halves.decoder, m) for m in modes], photographs),
+            strict=True,
+        )
+    )
+    assert [made[mode].mode for mode in modes] == list(modes)
+    image = photographs[0][None] / np.float32(255)
+    expected = run(conv3_rewritten, image)
+    error = {}
+    for mode, pair in made.items():
+        encoder, decoder = TFLite(pair.encoder), TFLite(pair.decoder)
+        assert encoder.input["dtype"] == decoder.output["dtype"] == np.float32
+        error[mode] = float(np.abs(decoder.run(encoder.run(image)) - expected).max())
+    assert 0 < error["float16"] < 2e-3 and 0 < error["int16x8"] < 0.02 and 0 < error["dynamic"] < 0.1
+    whole, small = (len(pairs[name].encoder) for name in ("float", "rewritten"))
+    assert len(made["float16"].encoder) < 0.55 * whole
+    assert max(len(made[mode].encoder) for mode in ("dynamic", "int16x8")) < 1.3 * small
+    # What the note on int16x8 says: nothing of it is delegated.
+    assert undelegated(made["int16x8"].encoder)["CONV_2D"] == 3
+    assert not undelegated(made["float16"].encoder)
+
+
+def test_an_unknown_mode_is_refused(mixed):
+    with pytest.raises(ConversionError, match="no mode is called 'int4'; choose one of int8, float32"):
+        convert([Job(*mixed, "int4")])

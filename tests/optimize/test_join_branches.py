@@ -80,7 +80,8 @@ def test_the_branch_fills_the_range_of_its_partner(joined, images):
 
 def test_int8_is_nearer_to_float_and_stays_on_the_fast_path(filled, joined, images, photographs):
     jobs = [
-        Job(h.encoder, h.decoder, True, filled.int8_scale, filled.zero_point) for h in (filled.halves, joined)
+        Job(h.encoder, h.decoder, "int8", filled.int8_scale, filled.zero_point)
+        for h in (filled.halves, joined)
     ]
     pairs = convert(jobs, photographs)
     image = photographs[0][:128, :128]

@@ -73,7 +73,7 @@ def test_without_the_extra_it_is_missing(model, monkeypatch):
 def test_what_is_no_model_is_one_clear_line(tmp_path):
     path = tmp_path / "bad.keras"
     path.write_bytes(b"no model")
-    with pytest.raises(EdgepressError, match="not a Keras 3"):
+    with pytest.raises(EdgepressError, match="not a Keras model file"):
         make_codec(str(path)).encode(skimage.data.coffee(), 100)
     with pytest.raises(EdgepressError, match=r"no such \.keras file"):
         make_codec(str(tmp_path / "none.keras"))

@@ -9,6 +9,7 @@ import skimage.data
 
 from edgepress.optimize.graph import run
 from edgepress.optimize.latent_range import HEADROOM, fill_int8
+from edgepress.optimize.rewrite import rewrite
 from edgepress.optimize.split import split
 from edgepress.train.klt import start_as_klt
 from edgepress.train.models import build
@@ -19,6 +20,17 @@ def autoencoder(activation: str) -> keras.Model:
     x = keras.layers.Conv2D(6, 4, 4, activation=activation, name="latent")(x)
     x = keras.layers.Conv2DTranspose(3, 4, 4)(keras.layers.Conv2D(8, 3, padding="same")(x))
     return keras.Model(image, x)
+
+
+def pooled() -> keras.Model:
+    """A pooled latent, its edge repeated by the decoder, and slopes by channel: all of them let factors through."""
+    x = image = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(6, 4, 4)(image)
+    x = keras.layers.MaxPooling2D(2, name="latent")(x)
+    x = keras.layers.UpSampling2D(2, interpolation="bilinear")(x)
+    x = keras.layers.PReLU(shared_axes=[1, 2], alpha_initializer="random_normal")(x)
+    model = keras.Model(image, keras.layers.Conv2DTranspose(3, 4, 4)(x))
+    return rewrite(model, keep=("latent",)).model
 
 
 def residual() -> keras.Model:
@@ -35,8 +47,14 @@ def residual() -> keras.Model:
 
 @pytest.mark.parametrize(
     "model",
-    [lambda: autoencoder("relu"), lambda: autoencoder("linear"), lambda: autoencoder("leaky_relu"), residual],
-    ids=["relu", "linear", "leaky", "residual"],
+    [
+        lambda: autoencoder("relu"),
+        lambda: autoencoder("linear"),
+        lambda: autoencoder("leaky_relu"),
+        residual,
+        pooled,
+    ],
+    ids=["relu", "linear", "leaky", "residual", "pooled"],
 )
 def test_every_channel_fills_int8_and_the_function_stays(model):
     halves = split(model(), "latent")
@@ -63,6 +81,14 @@ def test_channels_share_a_scale_where_factors_do_not_pass():
     assert filled.halves is halves
     assert len(set(filled.scale.tolist())) == 1 and filled.int8_scale == filled.scale[0]
     assert (filled.gain == round(256 * 0.5 / filled.scale[0])).all()
+
+
+def test_a_ceiling_lets_no_factor_through():
+    x = image = keras.Input((None, None, 3))
+    x = keras.layers.ReLU(6.0, name="latent")(keras.layers.Conv2D(6, 4, 4)(x))
+    model = keras.Model(image, keras.layers.Conv2DTranspose(3, 4, 4)(x))
+    filled = fill_int8(split(model, "latent"), [skimage.data.coffee()[:64, :64].astype("float32") / 255])
+    assert len(set(filled.scale.tolist())) == 1
 
 
 def test_a_dead_channel_gets_a_scale_that_works():

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from edgepress.optimize.cli import optimize
 from edgepress.optimize.demo import _at_bytes
 from edgepress.optimize.errors import EdgepressError, RecipeError
 from edgepress.optimize.panels import Panel, side_by_side
+from edgepress.optimize.recipe import load_recipe
 from edgepress.runtime.codec import Codec
 
 RECIPE = """
@@ -46,9 +51,12 @@ def made(tmp_path_factory, conv3, photographs):
         str(folder / "recipe.toml"),
         "--json",
         str(folder / "out.json"),
+        "--report",
+        str(folder / "out.html"),
         "--name",
         "tiny",
     ]
+    (folder / "arguments.json").write_text(json.dumps(arguments))
     result = CliRunner().invoke(optimize, arguments, catch_exceptions=False)
     assert result.exit_code == 0
     return folder, result.output, json.loads((folder / "out.json").read_text())
@@ -89,6 +97,116 @@ def test_the_package_is_a_third_of_the_float_weights(made):
     assert (folder / "out.epm").stat().st_size * 3 <= weights
 
 
+AGAIN = """
+import json, sys
+sys.argv[1:] = json.load(open(sys.argv[1]))
+from edgepress.optimize.cli import optimize
+optimize(standalone_mode=False)
+sys.exit("tensorflow was imported" if "tensorflow" in sys.modules else 0)
+"""
+
+
+def test_the_same_run_again_comes_from_the_cache_without_tensorflow(made):
+    folder = made[0]
+    files = [folder / f"out.{kind}" for kind in ("epm", "json", "html")]
+    before = [file.read_bytes() for file in files]
+    for file in files:
+        file.unlink()
+    command = [sys.executable, "-c", AGAIN, str(folder / "arguments.json")]
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "0 stages made, 4 read from" in again.stdout
+    assert [file.read_bytes() for file in files] == before
+
+
+def test_a_damaged_stage_is_made_again(made, tmp_path):
+    """The last one, so that nothing has to be trained; all that it was made of is read."""
+    folder = made[0]
+    shutil.copytree(folder / ".edgepress-cache", tmp_path / "cache")
+    (entry,) = (tmp_path / "cache").glob("package-*.stage")
+    entry.write_bytes(entry.read_bytes()[:-9])
+    arguments = json.loads((folder / "arguments.json").read_text())
+    arguments += ["-o", str(tmp_path / "out.epm"), "--cache", str(tmp_path / "cache")]
+    result = CliRunner().invoke(optimize, [*arguments, "--name", "tiny"], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert f"cache: {entry} is damaged; package is made again" in result.output
+    assert "1 stages made," in result.output
+    assert (tmp_path / "out.epm").read_bytes() == (folder / "out.epm").read_bytes()
+
+
+def test_the_page_needs_nothing_else_and_holds_the_figures(made):
+    folder, _, figures = made
+    page = (folder / "out.html").read_text(encoding="utf-8")
+    links = re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"')\s>]*)""", page)
+    assert links and all(link.startswith(("data:", "#")) for link in links)
+    assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org/", "")
+    text = re.sub(r"<[^>]+>", " ", page)
+    for row in figures["stages"]:
+        for value in (f"{row['psnr']:.2f}", f"{row['raw_bytes'] / 1000:,.1f}", f"{row['latency_ms']:.2f}"):
+            assert value in text
+    for row in figures["qualities"]:
+        assert f"{row['bpp']:.3f}" in text
+    for word in (
+        "tiny",
+        "decoder_1",
+        "Conv2DTranspose 3x3/2",
+        "encoder_1",
+        "sparsity = 0.3",
+        "ai-edge-litert",
+    ):
+        assert word in text
+    assert page.count("data:image/webp;base64,") == 4  # one image: original, float model, two qualities
+
+
+def test_a_budget_chooses_the_fastest_inside_it(made, tmp_path, photographs):
+    """A generous one, so that whatever was cut fits; what is tested is the way through, not quality."""
+    folder = made[0]
+    (tmp_path / "val").mkdir()
+    for i in range(4):
+        Image.fromarray(photographs[i % 3][:, 8 * i : 8 * i + 128]).save(tmp_path / "val" / f"{i}.png")
+    (tmp_path / "recipe.toml").write_text(
+        RECIPE.replace("images = 1", "images = 4").replace("steps = 6", "steps = 0")
+        + "[search]\nkeep_macs = [1.0, 0.5]\nmodes = ['ptq']\n[channels]\nsteps = 2\ncriterion = 'magnitude'\n"
+    )
+    arguments = [folder / "conv3.keras", "--data", folder / "data", "--val", tmp_path / "val"]
+    arguments += [
+        "-o",
+        tmp_path / "out.epm",
+        "--recipe",
+        tmp_path / "recipe.toml",
+        "--json",
+        tmp_path / "out.json",
+    ]
+    arguments += ["--report", tmp_path / "out.html", "--cache", folder / ".edgepress-cache"]
+    result = CliRunner().invoke(optimize, [str(a) for a in [*arguments, "--max-drop", "90"]])
+    assert result.exit_code == 0, result.output
+    figures = json.loads((tmp_path / "out.json").read_text())
+    found = figures["search"]
+    assert [p["candidate"]["keep_macs"] for p in found["points"]] == [1.0, 0.5]
+    chosen = next(p for p in found["points"] if p["chosen"])
+    assert all(p["inside"] and p["latency_ms"] > 0 for p in found["points"])
+    assert chosen["latency_ms"] == min(p["latency_ms"] for p in found["points"])
+    assert figures["recipe"]["channels"]["keep_macs"] == chosen["candidate"]["keep_macs"]
+    stages = {row["name"]: row for row in figures["stages"]}
+    assert stages["int8"]["psnr"] == pytest.approx(chosen["measured"]["psnr"], abs=1e-6)
+    losses = chosen["measured"]["losses"]
+    assert chosen["choosing"] == pytest.approx((losses[0] + losses[2]) / 2)
+    assert chosen["verifying"] == pytest.approx((losses[1] + losses[3]) / 2)
+    assert stages["float"]["psnr"] - stages["int8"]["psnr"] == pytest.approx(sum(losses) / 4, abs=1e-6)
+    page = (tmp_path / "out.html").read_text(encoding="utf-8")
+    assert "inside a budget of 90 dB PSNR" in page and page.count('class="series series-') == 2
+    # A budget that nothing in the grid meets: one line says what is nearest.
+    recipe = (tmp_path / "recipe.toml").read_text()
+    (tmp_path / "recipe.toml").write_text(recipe.replace("[1.0, 0.5]", "[0.5]"))
+    with pytest.raises(EdgepressError, match=r"nothing stays within 1e-05 dB PSNR .* the nearest is 50%"):
+        CliRunner().invoke(
+            optimize,
+            [str(a) for a in [*arguments, "--max-drop", "0.00001"]],
+            catch_exceptions=False,
+            standalone_mode=False,
+        )
+
+
 def test_wrong_input_is_one_clear_error(made, tmp_path):
     folder = made[0]
 
@@ -111,10 +229,15 @@ def test_wrong_input_is_one_clear_error(made, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_recipe_can_be_dumped():
-    result = CliRunner().invoke(optimize, ["--dump-recipe"])
+def test_the_recipe_can_be_dumped_with_what_the_flags_say(tmp_path):
+    flags = ["--recipe", "conv3", "--keep-macs", "0.5", "--max-drop", "ssim=0.01", "--seed", "7"]
+    result = CliRunner().invoke(optimize, ["--dump-recipe", *flags])
     assert result.exit_code == 0
-    assert "[prune]" in result.output
+    (tmp_path / "dump.toml").write_text(result.output)
+    recipe = load_recipe(tmp_path / "dump.toml")
+    assert (recipe.prune.steps, recipe.channels.keep_macs) == (1500, 0.5)
+    assert (recipe.search.metric, recipe.search.max_drop) == ("ssim", 0.01)
+    assert recipe.prune.seed == recipe.channels.seed == 7
 
 
 def test_pictures_side_by_side(photographs):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgepress.optimize.errors import RecipeError
-from edgepress.optimize.recipe import DEFAULT, Recipe, load_recipe
+from edgepress.optimize.recipe import DEFAULT, Recipe, load_recipe, recipe_text, shipped_recipes
 
 
 def test_the_commented_default_says_what_the_code_does():
@@ -38,3 +38,36 @@ def test_mistakes_are_one_clear_line(tmp_path, text, message):
     with pytest.raises(RecipeError, match=message) as error:
         load_recipe(tmp_path / "r.toml")
     assert "r.toml" in str(error.value)
+
+
+CHANGES = {
+    "model": {"latent": 'a "quoted" näme', "input_range": "-1..1"},
+    "channels": {"dead": True, "keep_macs": 0.5, "criterion": "magnitude"},
+    "quantize": {"mode": "qat", "qat_learning_rate": 3e-5},
+    "search": {"max_drop": 0.2, "keep_macs": [1, 0.5], "modes": ["ptq"]},
+    "measure": {"compare": True},
+}
+
+
+@pytest.mark.parametrize("changes", [{}, CHANGES])
+@pytest.mark.parametrize("name", sorted(shipped_recipes()))
+def test_a_dumped_recipe_reads_back_as_it_was(tmp_path, name, changes):
+    recipe = load_recipe(name, changes)
+    (tmp_path / "dump.toml").write_text(recipe_text(recipe), encoding="utf-8")
+    assert load_recipe(tmp_path / "dump.toml") == recipe
+    text = recipe_text(recipe)
+    for part, values in recipe.as_dict().items():
+        assert f"[{part}]" in text
+        # Every key is there, and every one of them that needs it says what it means.
+        assert all(f"\n{key} = " in text for key in values)
+
+
+def test_lists_and_choices_are_checked():
+    with pytest.raises(RecipeError, match=r"search\.modes must be one of 'ptq'"):
+        load_recipe(None, {"search": {"modes": ["int4"]}})
+    with pytest.raises(RecipeError, match=r"search\.keep_macs must hold values of type float"):
+        load_recipe(None, {"search": {"keep_macs": ["half"]}})
+    with pytest.raises(RecipeError, match=r"search\.keep_macs must hold shares"):
+        load_recipe(None, {"search": {"keep_macs": []}})
+    with pytest.raises(RecipeError, match=r"quantize\.mode must be one of"):
+        load_recipe(None, {"quantize": {"mode": "int4"}})

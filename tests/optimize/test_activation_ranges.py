@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgepress.optimize.ranges import best_range, best_ranges
+from edgepress.optimize.activation_ranges import best_range, best_ranges
 
 
 def squared_error(values, low, high):

@@ -1,0 +1,209 @@
+"""A run as steps, from the trained model to the entropy tables: what depends on what. Nothing is computed here.
+
+float -> rewritten -> dead -> channels -> pruned -> qat -> int8 -> tables
+                      (each of the middle ones only where the recipe asks for it)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from edgepress.runtime.tables import EntropyTables
+from edgepress.train.quiet import import_tensorflow_quietly
+
+from .cache import Cache
+from .convert import FloatPair
+from .fit_networks import fit_networks
+from .keys import Images
+from .made import FLOATS, INT8, MODEL, TABLES, TRAINED, Int8, Made, Trained
+from .recipe import Recipe
+from .source import Source
+from .step import FIGURES, Step
+
+# Called when something begins, with its name and the number of steps (None: unknown); gives what counts them.
+Begin = Callable[[str, int | None], Callable[[int], None]]
+# Makes the model of a stage: from the module `work`, the model before, and what counts the steps.
+Make = Callable[[Any, Made, Callable[[int], None]], Made]
+
+_CONVERTER = ("convert", "_convert_worker", "split")
+
+
+def quiet(_text: str, _steps: int | None) -> Callable[[int], None]:
+    """The `Begin` that says nothing."""
+    return lambda _count: None
+
+
+class Plan:
+    """The steps that turn `source` into networks and tables; `images` serve for fine-tuning, calibration and tables.
+
+    Attributes:
+        models: Keras models by name of the stage, in order, from float on.
+        cut: the model whose channels were cut and not yet fine-tuned; None when none are.
+        floats: the models as float32 TFLite.
+        qat: the last model trained under simulated int8; None in other modes.
+        as_it_came: operations that XNNPACK does not run, by type, of the first model as int8 without any rewrite.
+        compared: the last model as float16, dynamic and int16x8.
+        int8: the networks of the package.
+        tables: its entropy tables.
+    """
+
+    def __init__(self, source: Source, images: Images, recipe: Recipe, cache: Cache, begin: Begin = quiet):
+        self._images, self._recipe, self._cache, self._begin = images, recipe, cache, begin
+        loaded, inputs = ("load", "split"), [source.key, images, recipe.model]
+        self.models = {"float": Step(cache, "float", MODEL, loaded, inputs, self._load(source))}
+        self._add(
+            "rewritten", ("rewrite",), [], lambda work, made, _: work.rewrite(made, self.layer(), images)
+        )
+        if recipe.channels.dead:
+            self._add(
+                "dead",
+                ("dead_channels",),
+                [],
+                lambda work, made, _: work.remove_dead(made, self.layer(), images),
+                "remove dead channels",
+            )
+        self.cut = self._channels() if recipe.channels.keep_macs < 1 else None
+        if recipe.prune.steps:
+            self._add(
+                "pruned",
+                ("prune",),
+                [recipe.prune, recipe.loss],
+                lambda work, made, count: work.prune(
+                    made, self.latent["tile"], images, recipe.prune, recipe.loss, count
+                ),
+                "prune and fine-tune",
+                recipe.prune.steps,
+            )
+        self.floats = Step(cache, "floats", FLOATS, _CONVERTER, list(self.models.items()), self._floats)
+        quantize, modules = recipe.quantize, (*_CONVERTER, "latent_range", "layer_noise")
+        self.qat = self._train() if quantize.mode == "qat" else None
+        settings = [quantize.mode, quantize.latent_unit, quantize.fallback if quantize.mode == "mixed" else 0]
+        quantized = [self.qat or self._last, images, settings]
+        inputs = [self.models["float"], images]
+        self.as_it_came = Step(
+            cache, "as-it-came", FIGURES, (*_CONVERTER, "measure"), inputs, self._as_it_came
+        )
+        inputs = [self._last, images]
+        self.compared = Step(cache, "compared", FLOATS, _CONVERTER, inputs, self._compared)
+        self.int8 = Step(cache, "int8", INT8, modules, quantized, self._int8)
+        fitted = [self.int8, images, recipe.codec]
+        self.tables = Step(cache, "tables", TABLES, ("fit_networks",), fitted, self._tables)
+
+    @property
+    def latent(self) -> dict[str, Any]:
+        """The latent's layer, stride, channels, unit ..., see `split.Latent`."""
+        return self.models["float"].get().facts["latent"]
+
+    def layer(self) -> str:
+        """The layer whose output is coded."""
+        return self.latent["layer"]
+
+    @property
+    def _last(self) -> Step[Made]:
+        return list(self.models.values())[-1]
+
+    def _add(
+        self,
+        name: str,
+        modules: tuple[str, ...],
+        settings: list[Any],
+        make: Make,
+        says: str = "",
+        steps: int | None = None,
+    ) -> Step[Made]:
+        """One more stage, on the last one and the images."""
+        before = self._last
+
+        def made() -> Made:
+            source = before.get()
+            return make(_work(), source, self._begin(says or name, steps))
+
+        step = Step(self._cache, name, MODEL, modules, [before, self._images, settings], made)
+        self.models[name] = step
+        return step
+
+    def _channels(self) -> Step[Made]:
+        """Two stages, of which the models keep the second: the cut alone is what a search estimates with."""
+        whole, images, channels, loss = self._last, self._images, self._recipe.channels, self._recipe.loss
+        cut = self._add(
+            "cut",
+            ("channel_prune",),
+            [channels.keep_macs, channels.criterion, channels.group, loss],
+            lambda work, made, _: work.cut_channels(made, self.layer(), images, channels, loss),
+            f"remove channels, {channels.keep_macs:.0%} of the multiply-adds stay",
+        )
+        if channels.steps:
+            self._add(
+                "channels",
+                ("distill",),
+                [whole, channels, loss],
+                lambda work, made, count: work.distill(
+                    made, whole.get(), self.latent, images, channels, loss, count
+                ),
+                "fine-tune by distillation",
+                channels.steps,
+            )
+            del self.models["cut"]
+        else:
+            self.models["channels"] = self.models.pop("cut")
+        return cut
+
+    def _train(self) -> Step[Trained]:
+        source, recipe = self._last, self._recipe
+
+        def train() -> Trained:
+            made, layer = source.get(), self.layer()
+            count = self._begin("quantization-aware training", recipe.quantize.qat_steps)
+            return _work().train_qat(made, layer, self._images, recipe, count)
+
+        crops = [recipe.channels.batch, recipe.channels.crop, recipe.channels.seed]
+        inputs = [source, self._images, recipe.quantize, recipe.loss, crops]
+        return Step(self._cache, "qat", TRAINED, ("qat_tfmot", "latent_range"), inputs, train)
+
+    def _load(self, source: Source) -> Callable[[], Made]:
+        def load() -> Made:
+            self._begin("load the model, find the latent and split", None)
+            return _work().load(source, self._images, self._recipe.model)
+
+        return load
+
+    def _int8(self) -> Int8:
+        models = {name: step.get() for name, step in self.models.items()}
+        trained = self.qat and self.qat.get()
+        self._begin("convert to TFLite", None)
+        made = _work().int8(
+            models, trained, self.layer(), self._images, self._recipe.quantize, not self.as_it_came.there()
+        )
+        self.floats.put(made.floats)
+        if made.as_it_came is not None:
+            self.as_it_came.put(made.as_it_came)
+        return made.int8
+
+    def _floats(self) -> dict[str, FloatPair]:
+        models = {name: step.get() for name, step in self.models.items()}
+        self._begin("convert to float TFLite", None)
+        return _work().floats(models, self.layer())
+
+    def _as_it_came(self) -> dict[str, int]:
+        first = self.models["float"].get()
+        self._begin("convert the model as it came", None)
+        return _work().as_it_came(first, self.layer(), self._images)
+
+    def _compared(self) -> dict[str, FloatPair]:
+        made = self._last.get()
+        self._begin("convert to float16, dynamic-range and int16x8", None)
+        return _work().compared(made, self.layer(), self._images)
+
+    def _tables(self) -> EntropyTables:
+        made, latent = self.int8.get(), self.latent
+        self._begin("fit entropy tables", None)
+        return fit_networks(made, self._images, latent, self._recipe.codec)
+
+
+def _work() -> Any:
+    """The module `work`, imported when there is something to do, since TensorFlow takes seconds."""
+    import_tensorflow_quietly()
+    from . import work
+
+    return work

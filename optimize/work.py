@@ -1,0 +1,254 @@
+"""What the stages of a run do with models; the one module of a run that needs TensorFlow, imported when a stage is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from edgepress.bench.loadimages import pick_evenly
+from edgepress.runtime.errors import EdgepressError
+
+from .convert import SIDE, FloatPair, Job, Pair, convert
+from .join_branches import join_branches
+from .keys import Images
+from .latent_range import LatentRange, fill_int8
+from .layer_noise import layer_noise, worst_layers
+from .made import Int8, LatentScale, Made, Trained
+from .measure import middle, undelegated_of
+from .prune import prune as prune_weights
+from .recipe import ChannelsPart, LossPart, ModelPart, PrunePart, QuantizePart, Recipe
+from .rewrite import rewrite as rewrite_model
+from .source import Source
+from .split import Halves, split
+
+Count = Callable[[int], None]  # is told how many steps were done
+LEAST_CROP = 16  # as in the recipe
+JOIN_IMAGES = 64  # on which the branches of residual blocks are scaled
+NOISE_IMAGES = 16  # on which the layers that stay float are found
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What one process of the converter made.
+
+    Attributes:
+        int8: the networks of the package.
+        floats: the stages as float32, see `floats`.
+        as_it_came: see there; None unless asked for.
+    """
+
+    int8: Int8
+    floats: dict[str, FloatPair]
+    as_it_came: dict[str, int] | None
+
+
+def load(source: Source, images: Images, settings: ModelPart) -> Made:
+    """The model of the source, with the latent that was found or asked for."""
+    loaded = source.read(images.pixels, settings.input_range or None)
+    latent = split(loaded.model, settings.latent or loaded.latent).latent
+    return Made(loaded.model, {"latent": {**asdict(latent), "unit": latent.unit}, "notes": loaded.notes})
+
+
+def rewrite(made: Made, latent: str, images: Images) -> Made:
+    """Exact rewrites, see `rewrite.rewrite`."""
+    found = rewrite_model(made.model, images.floats, keep=(latent,))
+    facts = {"rewrites": [asdict(r) for r in found.rewrites], "max_difference": found.max_difference}
+    return Made(found.model, facts)
+
+
+def remove_dead(made: Made, latent: str, images: Images) -> Made:
+    """Channels that are never active on the images removed, see `dead_channels.remove_dead`."""
+    from .dead_channels import remove_dead as remove
+
+    found = remove(made.model, images.floats, latent=latent)
+    facts = {"removed": found.channels, "where": found.where, "max_difference": found.max_difference}
+    return Made(found.model, facts)
+
+
+def cut_channels(made: Made, latent: str, images: Images, settings: ChannelsPart, weights: LossPart) -> Made:
+    """Channels removed by importance, without fine-tuning, see `channel_prune.prune_channels`."""
+    from .channel_prune import prune_channels
+
+    found = prune_channels(
+        made.model,
+        images.floats,
+        settings.keep_macs,
+        settings.criterion,
+        latent,
+        settings.group,
+        loss=loss(weights),
+    )
+    facts = {
+        "macs_before": found.macs_before,
+        "macs_after": found.macs_after,
+        "channels": found.channels,
+        "notes": found.notes,
+    }
+    return Made(found.model, facts)
+
+
+def distill(
+    made: Made,
+    teacher: Made,
+    latent: dict[str, Any],
+    images: Images,
+    settings: ChannelsPart,
+    weights: LossPart,
+    count: Count,
+) -> Made:
+    """The fine-tuning of a cut model, see `distill.fine_tune`; `latent` as in `Plan.latent`."""
+    from .distill import fine_tune
+
+    found = fine_tune(
+        made.model,
+        teacher.model,
+        images.floats,
+        loss=loss(weights),
+        steps=settings.steps,
+        batch=settings.batch,
+        crop=_crop(latent["tile"], settings.crop),
+        learning_rate=settings.learning_rate,
+        match=settings.match,
+        latent=latent["layer"],
+        seed=settings.seed,
+        progress=lambda *_: count(1),
+    )
+    facts = {**made.facts, "loss_before": found.loss_before, "loss_after": found.loss_after}
+    return Made(found.model, facts)
+
+
+def prune(
+    made: Made, tile: int, images: Images, settings: PrunePart, weights: LossPart, count: Count
+) -> Made:
+    """Single weights set to zero, see `prune.prune`; `tile`: the only size that the model takes, or 0."""
+    chosen = {**asdict(settings), "crop": _crop(tile, settings.crop)}
+    found = prune_weights(made.model, images.floats, loss(weights), **chosen, progress=lambda *_: count(1))
+    facts = {"sparsity": found.sparsity, "loss_before": found.loss_before, "loss_after": found.loss_after}
+    return Made(found.model, facts)
+
+
+def train_qat(made: Made, latent: str, images: Images, recipe: Recipe, count: Count) -> Trained:
+    """Quantization-aware training, see `qat_tfmot.train_quantized`."""
+    from .qat_tfmot import train_quantized
+
+    filled = _fill(split(made.model, latent), images, recipe.quantize)
+    found = train_quantized(
+        filled,
+        images.floats,
+        loss(recipe.loss),
+        steps=recipe.quantize.qat_steps,
+        batch=recipe.channels.batch,
+        crop=_crop(filled.halves.latent.tile, recipe.channels.crop),
+        learning_rate=recipe.quantize.qat_learning_rate,
+        seed=recipe.channels.seed,
+        progress=lambda *_: count(1),
+    )
+    facts = {"loss_before": found.loss_before, "loss_after": found.loss_after}
+    return Trained(replace(filled, halves=found.halves), facts)
+
+
+def int8(
+    stages: Mapping[str, Made],
+    trained: Trained | None,
+    latent: str,
+    images: Images,
+    settings: QuantizePart,
+    as_it_came: bool,
+) -> Converted:
+    """The last stage, or what was `trained` of it, as int8, and what else can be had while the converter's process is there.
+
+    as_it_came: also count the undelegated operations of the model without rewrites.
+    """
+    cut = {name: split(made.model, latent) for name, made in stages.items()}
+    filled = trained.filled if trained else _fill(list(cut.values())[-1], images, settings)
+    # Trained under simulated int8, halves stay as they were trained.
+    final = filled.halves if trained else join_branches(filled, _whole(filled.halves, images)[:JOIN_IMAGES])
+    job = Job(final.encoder, final.decoder, "int8", filled.int8_scale, filled.zero_point)
+    jobs = [*_float_jobs(cut), Job(final.encoder, final.decoder, "float32"), job]
+    if as_it_came:
+        jobs.append(_plain_job(cut["float"]))
+    others = convert(jobs, images.pixels)
+    plain = undelegated_of(others.pop()) if as_it_came else None
+    *others, twin, pair = others
+    assert isinstance(pair, Pair) and isinstance(twin, FloatPair)
+    facts: dict[str, Any] = {}
+    if settings.mode == "mixed":
+        pair, facts = _mixed(job, twin, pair, final.latent.unit, images, settings)
+    return Converted(Int8(pair, LatentScale.of(filled), twin, facts), _named(cut, others), plain)
+
+
+def _fill(halves: Halves, images: Images, settings: QuantizePart) -> LatentRange:
+    return fill_int8(halves, _whole(halves, images), settings.latent_unit)
+
+
+def _whole(halves: Halves, images: Images) -> list[np.ndarray]:
+    return [middle(image, halves.latent.unit, max(image.shape)) for image in images.floats]
+
+
+def _mixed(
+    job: Job, twin: FloatPair, pair: Pair, unit: int, images: Images, settings: QuantizePart
+) -> tuple[Pair, dict[str, Any]]:
+    """The pair with the layers that add most noise left in float."""
+    probes = [
+        middle(image, unit, max(SIDE, unit)) for image in pick_evenly(list(images.pixels), NOISE_IMAGES)
+    ]
+    worst = worst_layers(layer_noise(twin, pair, probes), settings.fallback)
+    if worst:
+        mixed = convert([replace(job, fallback=tuple(worst))], images.pixels)[0]
+        assert isinstance(mixed, Pair)
+        pair = mixed
+    return pair, {"float_layers": worst}
+
+
+def floats(stages: Mapping[str, Made], latent: str) -> dict[str, FloatPair]:
+    """The stages as float32 TFLite, in one process."""
+    cut = {name: split(made.model, latent) for name, made in stages.items()}
+    return _named(cut, convert(_float_jobs(cut)))
+
+
+def as_it_came(first: Made, latent: str, images: Images) -> dict[str, int]:
+    """The operations of a model's int8 conversion without rewrites that XNNPACK does not run, by type."""
+    return undelegated_of(convert([_plain_job(split(first.model, latent))], images.pixels)[0])
+
+
+def compared(made: Made, latent: str, images: Images) -> dict[str, FloatPair]:
+    """A model in the modes that packages are not made of, by mode."""
+    halves = split(made.model, latent)
+    modes = ("float16", "dynamic", "int16x8")
+    return _named(
+        modes, convert([Job(halves.encoder, halves.decoder, mode) for mode in modes], images.pixels)
+    )
+
+
+def _crop(tile: int, wanted: int) -> int:
+    """The side of the crops in fine-tuning: what is wanted, unless the model takes one size alone."""
+    if 0 < tile < LEAST_CROP:
+        raise EdgepressError(
+            f"tiles of {tile}x{tile} are too small to fine-tune on (SSIM needs more): set the steps in the recipe to 0"
+        )
+    return tile or wanted
+
+
+def _plain_job(halves: Halves) -> Job:
+    return Job(halves.encoder, halves.decoder, "int8", resizable=False)
+
+
+def _float_jobs(stages: Mapping[str, Halves]) -> list[Job]:
+    return [Job(halves.encoder, halves.decoder, "float32") for halves in stages.values()]
+
+
+def _named(stages: Iterable[str], pairs: Iterable[FloatPair | Pair]) -> dict[str, FloatPair]:
+    return {name: pair for name, pair in zip(stages, pairs, strict=True) if isinstance(pair, FloatPair)}
+
+
+def loss(weights: LossPart) -> Callable[[Any, Any], Any]:
+    """The hybrid loss of fine-tuning; EdgepressError for weights that cannot be."""
+    from edgepress.train.losses import hybrid_loss
+
+    try:
+        return hybrid_loss(weights.a, weights.b, weights.c, weights.vgg or None)
+    except ValueError as error:
+        raise EdgepressError(str(error)) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ _TEMPLATES = Path(__file__).with_name("templates")
 _SYMBOLS = "●■◆▲▼✚✖★◀▶"  # as the charts' markers
 
 
-def html_report(saved: Saved, pictures: Sequence[Picture] = ()) -> bytes:
-    """The page, UTF-8. pictures: what the viewer shows; without any there is no viewer."""
+def html_report(
+    saved: Saved, pictures: Sequence[Picture] = (), study: Mapping[str, Any] | None = None
+) -> bytes:
+    """The page, UTF-8. pictures: what the viewer shows; without any there is no viewer. study: see `study_section`."""
     # Imported on use: only reports need it.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -58,6 +60,7 @@ def html_report(saved: Saved, pictures: Sequence[Picture] = ()) -> bytes:
         devices=_devices(saved, at[1]),
         matches=[(codec, [m for m in saved.matches if m.codec == codec.name]) for codec in saved.others],
         pictures=pictures,
+        study=study,
         shown={"width": WIDTH, "height": HEIGHT},
         data=_data(saved, pictures),
     )

@@ -76,6 +76,7 @@ def to_dict(result: Result) -> dict[str, Any]:
         },
         "missing": [{"spec": m.spec, "reason": m.reason} for m in result.missing],
         "devices": result.devices,
+        **result.extra,
     }
 
 

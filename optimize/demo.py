@@ -16,6 +16,7 @@ from edgepress.bench.contender import ReferenceCodec
 from edgepress.bench.loadimages import BenchImage, load_images
 from edgepress.bench.match import AnchorSearch
 from edgepress.bench.metrics import bits_per_pixel, measure
+from edgepress.bench.panels import Panel, side_by_side
 from edgepress.bench.plots import plot_curves
 from edgepress.bench.report import to_json as bench_json
 from edgepress.bench.run import Result, run_bench
@@ -24,7 +25,6 @@ from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.files import atomic_write
 
 from .cli import progress, quiet_tensorflow
-from .panels import Panel, side_by_side
 from .recipe import load_recipe
 
 HERE = Path(__file__).parent

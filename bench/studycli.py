@@ -42,7 +42,8 @@ class StudyOptions:
     train_steps: int | None
 
     def check(self, anchor: str) -> None:
-        """Raise a usage error for options that do not go together, before any work."""
+        """Before any work, raise a usage error for options that do not go together, and EdgepressError for folders that
+        do not exist."""
         if self.study and anchor.partition(":")[0] != ANCHOR:
             raise click.UsageError(
                 "--study compares with JPEG: --anchor can be jpeg with other parameters only"
@@ -59,6 +60,9 @@ class StudyOptions:
             raise click.UsageError(
                 "--figures, --training-images, --training-logs, --train, --vgg and --train-steps are of --study"
             )
+        for folder in (self.training_images, self.training_logs, self.train):
+            if folder and not folder.is_dir():
+                raise EdgepressError(f"{folder}: no such folder")
 
     def contenders(self, specs: tuple[str, ...], console: Console) -> tuple[list[str], list[Missing]]:
         """What is compared, and the study's models that are not here; trains them first where that is asked for."""
@@ -80,8 +84,6 @@ class StudyOptions:
             found = load_images(self.training_images, None, skipped)
             training = cut(found, SIDE, len(result.images), skipped)
         logs = self.training_logs or (self.train_into if self.train else shipped_logs())
-        if self.training_logs and not self.training_logs.is_dir():
-            raise EdgepressError(f"{self.training_logs}: no such folder of training logs")
         return study_of(result, training, logs, workers, stage)
 
     def draw(self, result: Result, study: Study) -> list[Sheet]:

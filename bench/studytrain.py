@@ -59,8 +59,6 @@ def train_models(
     say: is told every command. Raises EdgepressError when the train extra is missing or a command fails, which has
     said why.
     """
-    if not data.is_dir():
-        raise EdgepressError(f"{data}: no such folder of training images")
     if vgg and not vgg.is_file():
         raise EdgepressError(f"{vgg}: no such file of VGG16 weights")
     for module in ("tensorflow", "tf_keras", "tensorflow_model_optimization"):

@@ -193,7 +193,7 @@ def test_options_that_do_not_go_together(args, words):
 
 @pytest.mark.parametrize("option", ["--train", "--training-logs", "--training-images"])
 def test_wrong_folders_are_one_line_before_any_work(option):
-    with pytest.raises(EdgepressError, match="^no/such: no such folder$"):
+    with pytest.raises(EdgepressError, match=r"^no/such: no such folder$"):
         run("--study", option, "no/such")
 
 

@@ -21,6 +21,7 @@ from .costtable import cost_table
 from .device import Device, Job, run_on_all
 from .loadimages import load_images
 from .outputs import kept, page_of, progress_bars, stage_on, write_files
+from .perceptual import check_flip, flip_of_points
 from .published import SIDE
 from .report import to_dict
 from .run import run_bench
@@ -122,6 +123,9 @@ def _qualities(_: click.Context, __: click.Parameter, text: str | None) -> list[
     show_default=True,
     help="How many images the page's viewer shows. Its pictures take 24 MB at the most: fewer images, more qualities.",
 )
+@click.option(
+    "--flip", is_flag=True, help="Also measure FLIP, how visible errors are; needs edgepress[perceptual]."
+)
 @study_options
 @click.pass_context
 def bench(
@@ -142,6 +146,7 @@ def bench(
     anchor: str,
     report_file: Path | None,
     report_images: int,
+    flip: bool,
     **study_settings: Any,
 ) -> None:
     """Measure size, quality and speed of codecs, against JPEG.
@@ -163,6 +168,8 @@ def bench(
     for path in [*outputs, *([points_file] if points_file else [])]:
         if not path.parent.is_dir():
             raise EdgepressError(f"{path}: the folder {path.parent} does not exist")
+    if flip:
+        check_flip()
     console, errors = Console(), Console(stderr=True)
     if redone.study:
         wanted, lacking = redone.contenders(specs, errors)
@@ -195,6 +202,11 @@ def bench(
             stage=stage_on(progress),
             store=store,
         )
+        if flip:
+            steps = sum(len(curve.points) for curve in result.curves) * len(pictures)
+            with Workers(workers or usable_cores()) as pool:
+                count = stage_on(progress)("FLIP", steps)
+                result = replace(result, flip=flip_of_points(result.curves, pictures, pool, count))
         if machines:
             # Already now: nothing of it may be lost while devices take their time.
             write_files(result, json_file, csv_file, plot_file)

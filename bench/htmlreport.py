@@ -61,6 +61,7 @@ def html_report(
         matches=[(codec, [m for m in saved.matches if m.codec == codec.name]) for codec in saved.others],
         pictures=pictures,
         study=study,
+        flip=any(point.flip is not None for codec in saved.codecs for point in codec.points),
         shown={"width": WIDTH, "height": HEIGHT},
         data=_data(saved, pictures),
     )

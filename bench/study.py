@@ -75,14 +75,15 @@ def study_of(
 ) -> Study:
     """The study's table from a benchmark of its models.
 
-    training: images that the models were trained on, of the same size. logs: a folder of training logs, see `find_log`.
+    training: images that the study's models were trained on, of the same size; others are not measured on them. logs: a folder of training logs, see `find_log`.
     """
     best = {match.codec: match for match in result.matches}  # the last of each is its highest quality
     named = {curve.codec.name: (n, curve.codec) for n, curve in enumerate(result.curves)}
     begin = stage or (lambda name, steps: lambda count: None)
     there = sorted({PUBLISHED[name].jpeg_quality for name in best if name in PUBLISHED})
     with workers or Workers() as pool:
-        count = begin("the study's table", len(result.images) * len(there) + len(training) * len(best))
+        steps = len(result.images) * len(there) + len(training) * sum(name in PUBLISHED for name in best)
+        count = begin("the study's table", steps)
 
         def measure(
             codec: ReferenceCodec, images: Sequence[BenchImage], qualities: Sequence[int]
@@ -104,7 +105,7 @@ def study_of(
                 _seconds(result, result.anchor.codec.name, match.anchor.quality),
                 time_ratio(result, match),
                 anchors[published.jpeg_quality] if published else None,
-                measure(codec, training, [quality])[quality] if training else None,
+                measure(codec, training, [quality])[quality] if training and published else None,
                 find_log(logs, name) if logs else None,
             )
             rows.append(row)

@@ -117,7 +117,7 @@ _OPTIONS = [
         "--training-images",
         type=_FOLDER,
         metavar="DIR",
-        help="With --study: what the models were trained on, to see whether they overfit.",
+        help="With --study: what conv3 to conv10 were trained on, to see whether they overfit.",
     ),
     click.option(
         "--training-logs",

@@ -75,7 +75,8 @@ def study_of(
 ) -> Study:
     """The study's table from a benchmark of its models.
 
-    training: images that the study's models were trained on, of the same size; others are not measured on them. logs: a folder of training logs, see `find_log`.
+    training: images that the study's models were trained on, of the same size; others are not measured on them. logs: a
+    folder of training logs, see `find_log`.
     """
     best = {match.codec: match for match in result.matches}  # the last of each is its highest quality
     named = {curve.codec.name: (n, curve.codec) for n, curve in enumerate(result.curves)}

@@ -1,4 +1,4 @@
-"""The README's tables, each made from what results/VERSION/*.json hold.
+"""The tables of README.md and docs/benchmark.md, each made from what results/VERSION/*.json hold.
 
 Nothing is computed here but differences and multiples of those figures, and their rounding.
 """

@@ -1,6 +1,6 @@
-"""Puts the measured figures into the README: every table between `<!-- results: NAME -->` and `<!-- end -->`.
+"""Puts the measured figures into README.md and docs/benchmark.md: every table between `<!-- results: NAME -->` and `<!-- end -->`.
 
-python results/render.py            rewrites README.md from results/VERSION/*.json, the newest release there
+python results/render.py            rewrites the pages from results/VERSION/*.json, the newest release there
 python results/render.py --check    says what differs, exit code 1
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from blocks import BLOCKS, Results
 
 HERE = Path(__file__).parent
-README = HERE.parent / "README.md"
+PAGES = (HERE.parent / "README.md", HERE.parent / "docs" / "benchmark.md")
 BLOCK = re.compile(r"(<!-- results: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
@@ -31,21 +31,23 @@ def reader(folder: Path) -> Results:
 
 
 def render(text: str, results: Results) -> str:
-    """The README with every marked block made anew. Raises KeyError for a name that no function below makes."""
+    """A page with every marked block made anew. Raises KeyError for a name that no function below makes."""
     return BLOCK.sub(lambda m: m[1] + BLOCKS[m[2]](results) + "\n" + m[4], text)
 
 
 def main() -> None:
-    text = README.read_text("utf-8")
-    made = render(text, reader(newest()))
-    if "--check" not in sys.argv:
-        README.write_text(made, "utf-8")
-        return
-    apart = [
-        f"{a!r} should be {b!r}" for a, b in zip(text.splitlines(), made.splitlines(), strict=False) if a != b
-    ]
-    if made != text:
-        sys.exit("\n".join(["README.md differs from results/; run `make results-readme`", *apart]))
+    results = reader(newest())
+    apart = []
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        made = render(text, results)
+        if "--check" not in sys.argv:
+            page.write_text(made, "utf-8")
+        elif made != text:
+            lines = zip(text.splitlines(), made.splitlines(), strict=False)
+            apart += [f"{page.name}: {a!r} should be {b!r}" for a, b in lines if a != b]
+    if apart:
+        sys.exit("\n".join([*apart, "run `make results-readme`"]))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the README quotes comes from the newest release's JSON in results/, number by number."""
+"""What README.md and docs/benchmark.md quote comes from the newest release's JSON in results/, number by number."""
 
 import json
 import re
@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text("utf-8")
+PAGES = {name: (ROOT / name).read_text("utf-8") for name in ("README.md", "docs/benchmark.md")}
+README = PAGES["README.md"]
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
@@ -47,22 +48,28 @@ def numbers(cell):
     return [float(n) for n in re.findall(r"[-+]?\d+(?:\.\d+)?", cell)]
 
 
-def test_the_readme_is_what_the_results_make_of_it(scripts, results):
-    assert scripts[0].render(README, results) == README, "run `make results-readme`"
-    named = re.findall(r"<!-- results: ([\w-]+) -->", README)
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_is_what_the_results_make_of_it(scripts, results, page):
+    assert scripts[0].render(PAGES[page], results) == PAGES[page], "run `make results-readme`"
+
+
+def test_every_table_stands_on_one_page(scripts):
+    named = [name for text in PAGES.values() for name in re.findall(r"<!-- results: ([\w-]+) -->", text)]
     assert len(named) == len(set(named)) and set(named) == set(scripts[2].BLOCKS)
+    assert {ROOT / page for page in PAGES} == set(scripts[0].PAGES)
 
 
-def test_any_number_that_is_changed_is_noticed(scripts, results):
-    """Or the test above could not fail: the README is made anew, not left as it is."""
-    found = 0
-    for marked in re.finditer(r"<!-- results: [\w-]+ -->\n(.*?)<!-- end -->", README, re.DOTALL):
+@pytest.mark.parametrize(("page", "least"), [("README.md", 300), ("docs/benchmark.md", 10)])
+def test_any_number_that_is_changed_is_noticed(scripts, results, page, least):
+    """Or the first test could not fail: the page is made anew, not left as it is."""
+    text, found = PAGES[page], 0
+    for marked in re.finditer(r"<!-- results: [\w-]+ -->\n(.*?)<!-- end -->", text, re.DOTALL):
         for number in NUMBER.finditer(marked[1]):
             place = marked.start(1) + number.end() - 1
-            changed = README[:place] + str((int(README[place]) + 1) % 10) + README[place + 1 :]
-            assert changed != README == scripts[0].render(changed, results)
+            changed = text[:place] + str((int(text[place]) + 1) % 10) + text[place + 1 :]
+            assert changed != text == scripts[0].render(changed, results)
             found += 1
-    assert found > 300
+    assert found > least
 
 
 def test_no_table_of_measured_figures_stands_outside():

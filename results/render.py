@@ -1,4 +1,4 @@
-"""Puts the measured figures into README.md and docs/benchmark.md: every table between `<!-- results: NAME -->` and `<!-- end -->`.
+"""Puts the measured figures into README.md and docs/benchmark.md: tables between `<!-- results: NAME -->` and `<!-- end -->`.
 
 python results/render.py            rewrites the pages from results/VERSION/*.json, the newest release there
 python results/render.py --check    says what differs, exit code 1

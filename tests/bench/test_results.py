@@ -54,7 +54,7 @@ def test_a_page_is_what_the_results_make_of_it(scripts, results, page):
 
 
 def test_every_table_stands_on_one_page(scripts):
-    named = [name for text in PAGES.values() for name in re.findall(r"<!-- results: ([\w-]+) -->", text)]
+    named = [name for text in PAGES.values() for name in re.findall(r"<!-- results: ([\w-]+) -->\n", text)]
     assert len(named) == len(set(named)) and set(named) == set(scripts[2].BLOCKS)
     assert {ROOT / page for page in PAGES} == set(scripts[0].PAGES)
 

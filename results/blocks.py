@@ -201,7 +201,7 @@ def conv3(results: Results) -> str:
             _bar(stages["int8"]["undelegated"] == 0, "0"),
         ],
         [
-            f"PSNR on {len(study['images'])} test images, float / int8 package",
+            f"PSNR on {made['recipe']['measure']['images']} test images, float / int8 package",
             f"{stages['float']['psnr']:.2f} / {stages['package']['psnr']:.2f} dB",
             _bar(drop >= -0.3, "-0.3 dB"),
         ],
@@ -220,8 +220,10 @@ def conv3(results: Results) -> str:
 
 
 def demo(results: Results) -> str:
-    """What `make demo` says."""
-    return "\n".join(f"    {line.rstrip()}".rstrip() for line in results("demo")["output"])
+    """What `make demo` says, from its tables on."""
+    lines = results("demo")["output"]
+    first = next(n for n, line in enumerate(lines) if line.startswith("Stage by stage"))
+    return "\n".join(f"    {line.rstrip()}".rstrip() for line in lines[first:])
 
 
 BLOCKS: dict[str, Callable[[Results], str]] = {

@@ -4,6 +4,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
+from time import perf_counter
 
 import numpy as np
 import pytest
@@ -84,12 +85,17 @@ def test_a_burst_is_short_and_has_at_least_one_run(monkeypatch):
     worker = host.Worker()
     runs = []
     monkeypatch.setattr(worker, "_run", lambda quality: runs.append(quality) or (0.002, 0.001))
+    monkeypatch.setattr(host, "WARM_SECONDS", 0)
     visit = worker.visit(7)
     assert runs == [7] * (1 + host.BURST_RUNS) and (visit.encode, visit.decode) == (0.002, 0.001)
     monkeypatch.setattr(host, "BURST_SECONDS", 0)
     runs.clear()
     worker.visit(7)
     assert runs == [7, 7]
+    monkeypatch.setattr(host, "WARM_SECONDS", 0.005)
+    began = perf_counter()
+    worker.visit(7)
+    assert perf_counter() - began >= 0.005 and len(runs) > 4  # as many runs as fit, before the burst
 
 
 @pytest.mark.skipif(memory.peak() is None, reason="this system does not tell a process its peak of memory")

@@ -30,11 +30,6 @@ class TrainingLog:
         """How far the last score lies above the best one, as a share of it: 0 when it fell until the end."""
         return self.scores[-1] / min(self.scores) - 1
 
-    @property
-    def ratio(self) -> float:
-        """The last held-out score over the last training loss."""
-        return self.scores[-1] / self.losses[-1]
-
 
 def shipped_logs() -> Path | None:
     """The folder of the logs that come with the shipped models; None where only the runtime and the bench are."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from edgepress.runtime.errors import EdgepressError
 
 from .published import PUBLISHED
+from .traininglog import optimizers_room
 
 _MAIN = "from edgepress.runtime.main import main; main()"
 
@@ -33,13 +34,17 @@ def commands(model: str, data: Path, folder: Path, vgg: Path | None, steps: int 
     first = start if vgg else float_model
     shorter = [(), ()] if steps is None else [_steps(steps), _steps(max(1, steps // 20))]
     common = ["--model", model, "--data", str(data)]
-    made = [["train", "--recipe", "conv3-start", *common, "-o", str(first), *shorter[0]]]
+    gentler = (
+        ["--lr", "2e-3"] if PUBLISHED[model].layers > 5 else []
+    )  # the recipe's 3e-3 is made for three layers
+    made = [["train", "--recipe", "conv3-start", *common, "-o", str(first), *shorter[0], *gentler]]
     made[0] += ["--run", str(folder / f"{model}-start")]
     if vgg:
         made.append(["train", "--recipe", "conv3", *common, "--init", str(start), "--vgg", str(vgg)])
         made[1] += ["-o", str(float_model), "--run", str(folder / model), *shorter[1]]
     fine_tuning = [] if steps is None else ["--steps", str(max(1, steps // 8))]
-    recipe = ["--recipe", str(_recipe())] if _recipe() else []
+    room = optimizers_room()
+    recipe = ["--recipe", str(room / "recipes" / "conv3.toml")] if room else []
     made.append(
         ["optimize", str(float_model), "--data", str(data), *recipe, *fine_tuning, "-o", str(package)]
     )
@@ -82,14 +87,3 @@ def train_models(
 
 def _steps(number: int) -> tuple[str, ...]:
     return ("--steps", str(number), "--epoch-steps", str(max(1, number // 10)))
-
-
-def _recipe() -> Path | None:
-    """The optimizer's recipe for these models, by its place."""
-    spec = find_spec("edgepress.optimize")
-    found = (
-        [Path(folder) / "recipes" / "conv3.toml" for folder in (spec.submodule_search_locations or [])]
-        if spec
-        else []
-    )
-    return next((path for path in found if path.is_file()), None)

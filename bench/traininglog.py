@@ -31,13 +31,17 @@ class TrainingLog:
         return self.scores[-1] / min(self.scores) - 1
 
 
+def optimizers_room() -> Path | None:
+    """The folder of the optimizer, found without importing it, since its room is above this one; None where only the
+    runtime and the bench are."""
+    spec = find_spec("edgepress.optimize")
+    return next(map(Path, spec.submodule_search_locations or []), None) if spec else None
+
+
 def shipped_logs() -> Path | None:
-    """The folder of the logs that come with the shipped models; None where only the runtime and the bench are."""
-    spec = find_spec("edgepress.optimize")  # by its place: the optimizer's room is above this one
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        if (Path(folder) / "shipped").is_dir():
-            return Path(folder) / "shipped"
-    return None
+    """The folder of the logs that come with the shipped models, where it is."""
+    room = optimizers_room()
+    return room / "shipped" if room and (room / "shipped").is_dir() else None
 
 
 def find_log(folder: Path, name: str) -> TrainingLog | None:

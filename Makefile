@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test test-all lint benchmark fuzz wheel test-aarch64 test-tflite-runtime clean
+.PHONY: demo test test-all lint benchmark study results results-readme fuzz wheel test-aarch64 test-tflite-runtime clean
 
 demo: $(STAMP)
 	$(BIN)/edgepress demo -o demo
@@ -18,6 +18,21 @@ test-all: lint
 
 benchmark: $(STAMP)
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only
+
+# The study of 2024 with models trained anew on the images of DATA (hours), on those of TEST; VGG=file adds the perceptual loss.
+study: $(STAMP)
+	@test -d "$(DATA)" || { echo "edgepress: make study DATA=training-images [TEST=other-images] [VGG=weights.npz]" >&2; exit 1; }
+	$(BIN)/edgepress bench --study --train "$(DATA)" --training-images "$(DATA)" $(if $(TEST),--images "$(TEST)") \
+	    $(if $(VGG),--vgg "$(VGG)") --json study.json --report study.html --figures study-figures
+
+# What the README quotes, measured anew (DATA holds kodak/, val/ and clothing128/), and put into it.
+results: $(STAMP)
+	@test -d "$(DATA)" || { echo "edgepress: make results DATA=folder-of-image-sets" >&2; exit 1; }
+	$(BIN)/python results/measure.py --data "$(DATA)" $(ONLY)
+	$(BIN)/python results/render.py
+
+results-readme: $(STAMP)
+	$(BIN)/python results/render.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.files import atomic_write
@@ -21,15 +19,18 @@ from .comparecli import compare_command
 from .contender import ReferenceCodec
 from .costtable import cost_table
 from .device import Device, Job, run_on_all
-from .htmlreport import html_report
 from .loadimages import load_images
-from .pictures import make_pictures
-from .plots import plot_curves
-from .pointstore import PointStore
-from .report import to_csv, to_dict, to_json
-from .run import Result, run_bench
-from .saved import saved_of
+from .outputs import kept, page_of, progress_bars, stage_on, write_files
+from .perceptual import check_flip, flip_of_points
+from .published import SIDE
+from .report import to_dict
+from .run import run_bench
+from .study import QUALITIES, with_study
+from .studycli import StudyOptions, study_options
+from .studypage import study_section
+from .studytables import print_study
 from .table import print_result
+from .tiles import cut
 from .workers import Workers
 
 _File = click.Path(dir_okay=False, writable=True, path_type=Path)
@@ -122,6 +123,10 @@ def _qualities(_: click.Context, __: click.Parameter, text: str | None) -> list[
     show_default=True,
     help="How many images the page's viewer shows. Its pictures take 24 MB at the most: fewer images, more qualities.",
 )
+@click.option(
+    "--flip", is_flag=True, help="Also measure FLIP, how visible errors are; needs edgepress[perceptual]."
+)
+@study_options
 @click.pass_context
 def bench(
     ctx: click.Context,
@@ -141,6 +146,8 @@ def bench(
     anchor: str,
     report_file: Path | None,
     report_images: int,
+    flip: bool,
+    **study_settings: Any,
 ) -> None:
     """Measure size, quality and speed of codecs, against JPEG.
 
@@ -154,20 +161,36 @@ def bench(
                 f"`edgepress bench {ctx.invoked_subcommand}` takes its own options, after its name"
             )
         return
+    redone = StudyOptions(**study_settings)
+    redone.check(anchor)
     outputs = [path for path in (json_file, csv_file, plot_file, report_file) if path]
     machines = [Device.parse(text) for text in devices]
     for path in [*outputs, *([points_file] if points_file else [])]:
         if not path.parent.is_dir():
             raise EdgepressError(f"{path}: the folder {path.parent} does not exist")
+    if flip:
+        check_flip()
     console, errors = Console(), Console(stderr=True)
-    codecs, missing = make_codecs([anchor, *(specs or default_specs())])
+    if redone.study:
+        wanted, lacking = redone.contenders(specs, errors)
+        qualities = qualities or list(QUALITIES)
+    else:
+        wanted, lacking = list(specs) or default_specs(), []
+    codecs, missing = make_codecs([anchor, *wanted])
+    missing += lacking
     _check_anchor(anchor, codecs, missing)
     if not specs and len(codecs) == 1:
         errors.print("no codec package is installed: measuring JPEG alone", style="yellow")
-    pictures = load_images(images, limit, lambda line: errors.print(f"skipped: {line}", style="yellow"))
+
+    def skipped(line: str) -> None:
+        errors.print(f"skipped: {line}", style="yellow", soft_wrap=True)
+
+    pictures = load_images(images, None if redone.study else limit, skipped)
+    if redone.study:
+        pictures = cut(pictures, SIDE, limit, skipped)
     for machine in machines:
         machine.check()  # now, rather than after all has been measured here
-    with _progress(errors) as progress, _kept(points_file, json_file) as store:
+    with progress_bars(errors) as progress, kept(points_file, json_file) as store:
         result = run_bench(
             codecs,
             pictures,
@@ -176,14 +199,25 @@ def bench(
             time_images=time_images,
             workers=workers or usable_cores(),
             missing=missing,
-            stage=_stage(progress),
+            stage=stage_on(progress),
             store=store,
         )
+        if flip:
+            steps = sum(len(curve.points) for curve in result.curves) * len(pictures)
+            with Workers(workers or usable_cores()) as pool:
+                count = stage_on(progress)("FLIP", steps)
+                result = replace(result, flip=flip_of_points(result.curves, pictures, pool, count))
         if machines:
             # Already now: nothing of it may be lost while devices take their time.
-            _write(result, json_file, csv_file, plot_file)
+            write_files(result, json_file, csv_file, plot_file)
             job = Job(codecs, pictures, qualities, 0 if no_time else repeats, time_images, workers)
-            result = replace(result, devices=run_on_all(machines, job, _stage(progress)))
+            result = replace(result, devices=run_on_all(machines, job, stage_on(progress)))
+        study = section = None
+        if redone.study:
+            pool = Workers(workers or usable_cores(), store)
+            study = redone.redo(result, pool, stage_on(progress), skipped)
+            result = with_study(result, study)
+            section = study_section(study, redone.draw(result, study))
     print_result(result, console)
     if result.times:
         console.print(cost_table("Cost here (ms, MB, kB)", to_dict(result)))
@@ -191,10 +225,12 @@ def bench(
     for name, found in result.devices.items():
         if name not in failed:
             console.print(cost_table(f"Cost on {name}, {found['environment']['cpu']} (ms, MB, kB)", found))
-    _write(result, json_file, csv_file, plot_file)
+    if study:
+        print_study(study, console)
+    write_files(result, json_file, csv_file, plot_file)
     if report_file:
-        with _progress(errors) as progress:
-            page = _report(result, report_images, workers or usable_cores(), _stage(progress))
+        with progress_bars(errors) as progress:
+            page = page_of(result, report_images, workers or usable_cores(), stage_on(progress), section)
         atomic_write(report_file, page)
     for path in outputs:
         errors.print(f"wrote {path}")
@@ -211,57 +247,6 @@ def _check_anchor(anchor: str, codecs: list[ReferenceCodec], missing: list[Missi
         raise EdgepressError(
             f"{anchor} has no quality to set, and cannot be the anchor; take jpeg or webp, for example"
         )
-
-
-def _report(
-    result: Result, count: int, workers: int, stage: Callable[[str, int | None], Callable[[int], None]]
-) -> bytes:
-    """The HTML page, with pictures of `count` images."""
-    contenders = [(curve.codec, [point.quality for point in curve.points]) for curve in result.curves]
-    with Workers(workers) as pool:
-        pictures = make_pictures(contenders, result.images, count, pool, stage("pictures", None))
-    return html_report(saved_of(to_dict(result)), pictures)
-
-
-@contextmanager
-def _kept(points_file: Path | None, json_file: Path | None) -> Iterator[PointStore | None]:
-    """The store of this run's measurements; one that nobody asked for goes when the run has come to its end."""
-    beside = None
-    if json_file and (json_file.is_file() or not json_file.exists()):  # /dev/stdout has no place beside it
-        beside = json_file.with_name(json_file.name + ".partial")
-    path = points_file or beside
-    if path is None:
-        yield None
-        return
-    store = PointStore(path)
-    finished = False
-    try:
-        yield store
-        finished = True
-    finally:
-        store.close(delete=finished and points_file is None)
-
-
-def _write(result: Result, json_file: Path | None, csv_file: Path | None, plot_file: Path | None) -> None:
-    if json_file:
-        atomic_write(json_file, to_json(result))
-    if csv_file:
-        atomic_write(csv_file, to_csv(result))
-    if plot_file:
-        atomic_write(plot_file, plot_curves(result.curves, len(result.images)))
-
-
-def _progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True)
-
-
-def _stage(progress: Progress) -> Callable[[str, int | None], Callable[[int], None]]:
-    def begin(name: str, steps: int | None) -> Callable[[int], None]:
-        task = progress.add_task(name, total=steps)
-        return lambda count: progress.advance(task, count)
-
-    return begin
 
 
 bench.add_command(compare_command)

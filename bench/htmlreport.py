@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .charts import Chart, rate_charts
@@ -17,8 +17,10 @@ from .summary import lines, sentences, winners
 _SYMBOLS = "●■◆▲▼✚✖★◀▶"  # as the charts' markers
 
 
-def html_report(saved: Saved, pictures: Sequence[Picture] = ()) -> bytes:
-    """The page, UTF-8. pictures: what the viewer shows; without any there is no viewer."""
+def html_report(
+    saved: Saved, pictures: Sequence[Picture] = (), study: Mapping[str, Any] | None = None
+) -> bytes:
+    """The page, UTF-8. pictures: what the viewer shows; without any there is no viewer. study: see `study_section`."""
     at = levels(saved)
     table = lines(saved, at[1])
     speed = [
@@ -38,6 +40,8 @@ def html_report(saved: Saved, pictures: Sequence[Picture] = ()) -> bytes:
         devices=_devices(saved, at[1]),
         matches=[(codec, [m for m in saved.matches if m.codec == codec.name]) for codec in saved.others],
         pictures=pictures,
+        study=study,
+        flip=any(point.flip is not None for codec in saved.codecs for point in codec.points),
         shown={"width": WIDTH, "height": HEIGHT},
         data=_data(saved, pictures),
     )

@@ -76,6 +76,7 @@ def to_dict(result: Result) -> dict[str, Any]:
         },
         "missing": [{"spec": m.spec, "reason": m.reason} for m in result.missing],
         "devices": result.devices,
+        **result.extra,
     }
 
 
@@ -107,7 +108,11 @@ def _codec(result: Result, curve: Curve) -> dict[str, Any]:
         "description": codec.description,
         **({"facts": result.facts[codec.name]} if codec.name in result.facts else {}),
         "peak_memory_mb": _megabytes(result.memory.get(codec.name)),
-        "points": [_point(p, result.times.get((codec.name, p.quality))) for p in curve.points],
+        "points": [
+            _point(p, result.times.get((codec.name, p.quality)))
+            | ({"flip": result.flip[codec.name, p.quality]} if result.flip else {})
+            for p in curve.points
+        ],
     }
 
 

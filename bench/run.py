@@ -33,7 +33,8 @@ class Result:
     curve and for the anchor's matched points; empty when nothing was timed. timed_images: which images they are from.
     facts: what contenders say of themselves, by name (multiply-adds, model bytes). memory: the peak of each contender's
     own process in bytes (see `Host.peak_memory`); empty when nothing was timed. devices: what other machines found,
-    by their names, in the form of `report.to_dict`, or {"error": why there is nothing}.
+    by their names, in the form of `report.to_dict`, or {"error": why there is nothing}. extra: further sections of the
+    JSON, by their names. flip: (name, quality) -> mean FLIP error, see perceptual.py; empty unless asked for.
     """
 
     images: Sequence[BenchImage]
@@ -48,6 +49,8 @@ class Result:
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
     memory: dict[str, int | None] = field(default_factory=dict)
     devices: dict[str, dict[str, Any]] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
+    flip: dict[Key, float] = field(default_factory=dict)
 
     @property
     def anchor(self) -> Curve:

@@ -46,6 +46,7 @@ class SavedPoint:
     decode_ms: float | None = None
     encode_spread_ms: float | None = None
     decode_spread_ms: float | None = None
+    flip: float | None = None
     rows: tuple[SavedRow, ...] = ()
 
     @property

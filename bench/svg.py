@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # Colours that stand for the page's own: light and dark mode give them their values when the page is shown.
 INK, MUTED, GRID = "#fe0100", "#fe0101", "#fe0102"
-_NAMES = {INK: "--ink", MUTED: "--muted", GRID: "--line"}
+COLOR_NAMES = {INK: "--ink", MUTED: "--muted", GRID: "--line"}
 PALETTE = 10  # --s0 to --s9
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
@@ -129,6 +129,6 @@ def _name_points(root: ElementTree.Element, key: str, tips: Mapping[int, Sequenc
 def _page_colors(text: str) -> str:
     def named(match: re.Match[str]) -> str:
         color = match.group(0)
-        return f"var({_NAMES.get(color) or f'--s{int(color[-2:], 16)}'})"
+        return f"var({COLOR_NAMES.get(color) or f'--s{int(color[-2:], 16)}'})"
 
     return re.sub("#fe0[12][0-9a-f]{2}", named, text)

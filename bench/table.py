@@ -39,6 +39,7 @@ def points_table(result: Result) -> Table:
         "PSNR",
         "SSIM",
         "MS-SSIM",
+        *(["FLIP"] if result.flip else []),
         *(["encode", "decode"] if result.times else []),
     ]
     table = _table(f"Means over {count} image{'s' * (count != 1)} (dB, ms)", headings)
@@ -53,6 +54,7 @@ def points_table(result: Result) -> Table:
                 _decibels(point.psnr),
                 _similarity(point.ssim),
                 _similarity(point.ms_ssim),
+                *([_similarity(result.flip[curve.codec.name, point.quality])] if result.flip else []),
                 *([f"{timing.encode_ms:.2f}", f"{timing.decode_ms:.2f}"] if timing else []),
                 end_section=point is curve.points[-1],
             )

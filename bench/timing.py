@@ -60,8 +60,8 @@ def time_contenders(
 
     Each contender works in a process of its own (see `Host`), one at a time. Every repetition visits all contenders
     once, each time starting with another one, so that a slow moment of the machine hits all of them alike; a
-    visit is a run that does not count and a short burst of runs that do, so that it does not matter who worked
-    before. `progress` is told 1 for each contender, image and repetition finished.
+    visit is one or more runs that do not count and a short burst of runs that do, so that it does not matter who
+    worked before. `progress` is told 1 for each contender, image and repetition finished.
 
     hosts: running hosts by the contenders' names; None starts them, and ends them afterwards.
     """

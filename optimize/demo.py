@@ -17,6 +17,7 @@ from edgepress.bench.contender import ReferenceCodec
 from edgepress.bench.loadimages import BenchImage, load_images
 from edgepress.bench.match import AnchorSearch
 from edgepress.bench.metrics import bits_per_pixel, measure
+from edgepress.bench.panels import Panel, side_by_side
 from edgepress.bench.plots import plot_curves
 from edgepress.bench.report import to_json as bench_json
 from edgepress.bench.run import Result, run_bench
@@ -25,7 +26,6 @@ from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.files import atomic_write
 
 from .cli import progress
-from .panels import Panel, side_by_side
 from .pipeline import optimize
 from .recipe import load_recipe
 from .report import print_outcome, to_json

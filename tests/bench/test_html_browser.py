@@ -35,9 +35,9 @@ def chromium():
 
 
 @pytest.fixture(scope="module")
-def report(measured, pictures, tmp_path_factory):
+def report(measured, pictures, study, tmp_path_factory):
     file = tmp_path_factory.mktemp("report") / "report.html"
-    file.write_bytes(html_report(saved_of(to_dict(measured)), pictures))
+    file.write_bytes(html_report(saved_of(to_dict(measured)), pictures, study))
     return file
 
 
@@ -215,6 +215,17 @@ def test_everything_is_in_reach_of_the_tab_key(opened):
         "v-in",
         "t-codec",
     } <= reached
+
+
+def test_the_studys_details_are_shown_and_named(opened):
+    page = opened()
+    sheets = page.locator("#study img")
+    assert sheets.count() == 2
+    page.locator("#study details").nth(1).evaluate("element => { element.open = true; }")
+    for n, name in enumerate(("webp", "png")):
+        assert sheets.nth(n).evaluate("img => img.naturalWidth === img.width && img.width > 500")
+        assert f"original, {name} at quality" in sheets.nth(n).get_attribute("alt")
+    page.locator("#study .series-1").first.wait_for(state="attached")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -13,10 +13,10 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from edgepress.bench.panels import Panel, side_by_side
 from edgepress.optimize.cli import optimize
 from edgepress.optimize.demo import _at_bytes
 from edgepress.optimize.errors import EdgepressError, RecipeError
-from edgepress.optimize.panels import Panel, side_by_side
 from edgepress.optimize.recipe import load_recipe
 from edgepress.runtime.codec import Codec
 

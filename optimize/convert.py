@@ -199,7 +199,8 @@ def _work(
                 "zero_point": job.zero_point,
                 "side": _side(job, stride),
             }
-        for side in {plan[str(i)]["side"] for i, job in enumerate(jobs) if job.int8}:
+        sides = [_side(job, stride) for job, stride in zip(jobs, strides, strict=True) if job.int8]
+        for side in set(sides):
             np.save(folder / f"tiles{side}.npy", calibration_crops(images, side))
         (folder / "jobs.json").write_text(json.dumps(plan))
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}

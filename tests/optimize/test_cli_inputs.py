@@ -37,8 +37,10 @@ def made(tmp_path_factory, photographs):
     """(folder, printed text, JSON): a Keras 3 encoder and a tf_keras decoder on [-1, 1], blocks of 16x16 as vectors."""
     folder = tmp_path_factory.mktemp("halves")
     (folder / "data").mkdir()
+    # Many small ones, so that the one held out has no darker and brighter blocks than the others.
     for i, image in enumerate(photographs):
-        Image.fromarray(image[:96, :130]).save(folder / "data" / f"{i}.png")
+        for k, part in enumerate((image[:96, :130], image[96:, :130], image[:96, 126:], image[96:, 126:])):
+            Image.fromarray(part).save(folder / "data" / f"{i}{k}.png")
     (folder / "recipe.toml").write_text(RECIPE)
     image = keras.Input((16, 16, 3))
     encoder = keras.Model(image, keras.layers.Dense(64, name="code")(keras.layers.Flatten()(image)))

@@ -51,17 +51,16 @@ def best_range(counts: np.ndarray, low: float, high: float) -> Range:
     """
     width = (high - low) / len(counts)
     centres = low + (np.arange(len(counts)) + 0.5) * width
-    best, least = (low, high), np.inf
-    for cut in CUTS:
-        start, end = low * cut, high * cut
-        beyond = np.maximum(0, np.maximum(start - centres, centres - end))
-        step = (end - start) / STEPS
+
+    def error(ends: Range) -> float:
+        beyond = np.maximum(0, np.maximum(ends[0] - centres, centres - ends[1]))
+        step = (ends[1] - ends[0]) / STEPS
         # Zeros (of ReLUs, of padding) are exact whatever the step; they must not speak for small steps.
         inside = counts[(beyond == 0) & (np.abs(centres) > width)].sum()
-        error = float((counts * np.square(beyond)).sum() + inside * step**2 / 12)
-        if error < least:
-            best, least = (start, end), error
-    return best
+        return float((counts * np.square(beyond)).sum() + inside * step**2 / 12)
+
+    high = min(((low, high * cut) for cut in CUTS), key=error)[1]
+    return min(((low * cut, high) for cut in CUTS), key=error)
 
 
 class _Runner:

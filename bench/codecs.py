@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from functools import partial
@@ -80,7 +81,7 @@ _FILES: dict[str, Callable[[str], ReferenceCodec]] = {
 
 def make_codecs(specs: Iterable[str]) -> tuple[list[ReferenceCodec], list[Missing]]:
     """All contenders of a run, each once, with names made unique, and those that this machine lacks."""
-    codecs: dict[str, ReferenceCodec] = {}
+    codecs: list[ReferenceCodec] = []
     missing: list[Missing] = []
     for spec in specs:
         try:
@@ -88,12 +89,13 @@ def make_codecs(specs: Iterable[str]) -> tuple[list[ReferenceCodec], list[Missin
         except MissingCodecError as error:
             missing.append(Missing(spec, str(error)))
             continue
-        if any(codec.spec == other.spec for other in codecs.values()):
-            continue
-        if codec.name in codecs and codec.spec.endswith(tuple(_FILES)):
-            vars(codec)["name"] = codec.spec  # two files may carry one name; their paths differ
-        codecs[codec.name] = codec
-    return list(codecs.values()), missing
+        if not any(codec.spec == other.spec for other in codecs):
+            codecs.append(codec)
+    names = Counter(codec.name for codec in codecs)
+    for codec in codecs:
+        if names[codec.name] > 1 and codec.spec.endswith(tuple(_FILES)):
+            vars(codec)["name"] = codec.spec  # files may carry one name, also that of a shipped package
+    return codecs, missing
 
 
 def default_specs() -> list[str]:

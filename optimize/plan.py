@@ -78,7 +78,12 @@ class Plan:
         self.floats = Step(cache, "floats", FLOATS, _CONVERTER, list(self.models.items()), self._floats)
         quantize, modules = recipe.quantize, (*_CONVERTER, "latent_range", "layer_noise")
         self.qat = self._train() if quantize.mode == "qat" else None
-        settings = [quantize.mode, quantize.latent_unit, quantize.fallback if quantize.mode == "mixed" else 0]
+        settings = [
+            quantize.mode,
+            quantize.latent_unit,
+            quantize.weight_noise,
+            quantize.fallback if quantize.mode == "mixed" else 0,
+        ]
         quantized = [self.qat or self._last, images, settings]
         inputs = [self.models["float"], images]
         self.as_it_came = Step(

@@ -86,13 +86,15 @@ class LossPart:
 class QuantizePart:
     """mode: one of MODES. latent_unit: the unit of the latent steps in [codec]; 0 takes the int8 step of the widest
     latent channel. fallback: how many layers stay float in mode mixed. The others are those of the training in mode
-    qat; its batches and crops are those of [channels]."""
+    qat; its batches and crops are those of [channels]. weight_noise: what coarser weights of one layer may add to the noise of
+    int8 weights, as a share of it, for a smaller package (`weight_levels.coarsen`); 0 leaves all weights as fine as int8."""
 
     mode: str = "ptq"
     latent_unit: float = 0.0
     qat_steps: int = 500
     qat_learning_rate: float = 2e-4
     fallback: int = 3
+    weight_noise: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,7 @@ class Recipe:
             ("prune", "crop"): (16, 4096),
             ("prune", "learning_rate"): (1e-9, 10),
             ("quantize", "latent_unit"): (0, 1e6),
+            ("quantize", "weight_noise"): (0, 1),
             ("quantize", "qat_steps"): (1, 10**7),
             ("quantize", "qat_learning_rate"): (1e-9, 10),
             ("quantize", "fallback"): (1, 1000),

@@ -12,6 +12,7 @@ from edgepress.bench.loadimages import pick_evenly
 from edgepress.runtime.errors import EdgepressError
 
 from .convert import SIDE, FloatPair, Job, Pair, convert
+from .graph import run
 from .join_branches import join_branches
 from .keys import Images
 from .latent_range import LatentRange, fill_int8
@@ -23,11 +24,12 @@ from .recipe import ChannelsPart, LossPart, ModelPart, PrunePart, QuantizePart, 
 from .rewrite import rewrite as rewrite_model
 from .source import Source
 from .split import Halves, split
+from .weight_levels import coarsen
 
 Count = Callable[[int], None]  # is told how many steps were done
 LEAST_CROP = 16  # as in the recipe
 JOIN_IMAGES = 64  # on which the branches of residual blocks are scaled
-NOISE_IMAGES = 16  # on which the layers that stay float are found
+NOISE_IMAGES = 16  # on which the layers that stay float, or get fewer levels, are found
 
 
 @dataclass(frozen=True)
@@ -164,8 +166,15 @@ def int8(
     """
     cut = {name: split(made.model, latent) for name, made in stages.items()}
     filled = trained.filled if trained else _fill(list(cut.values())[-1], images, settings)
-    # Trained under simulated int8, halves stay as they were trained.
-    final = filled.halves if trained else join_branches(filled, _whole(filled.halves, images)[:JOIN_IMAGES])
+    facts: dict[str, Any] = {}
+    final = filled.halves
+    if not trained:  # under simulated int8; such halves stay as they were trained
+        whole = _whole(final, images)
+        final = join_branches(filled, whole[:JOIN_IMAGES])
+        if settings.weight_noise:
+            batches = [image[None] for image in whole[:NOISE_IMAGES]]
+            latents = [run(final.encoder, batch) for batch in batches]
+            final, facts["weight_levels"] = coarsen(final, (batches, latents), settings.weight_noise)
     job = Job(final.encoder, final.decoder, "int8", filled.int8_scale, filled.zero_point)
     jobs = [*_float_jobs(cut), Job(final.encoder, final.decoder, "float32"), job]
     if as_it_came:
@@ -174,9 +183,9 @@ def int8(
     plain = undelegated_of(others.pop()) if as_it_came else None
     *others, twin, pair = others
     assert isinstance(pair, Pair) and isinstance(twin, FloatPair)
-    facts: dict[str, Any] = {}
     if settings.mode == "mixed":
-        pair, facts = _mixed(job, twin, pair, final.latent.unit, images, settings)
+        pair, mixed = _mixed(job, twin, pair, final.latent.unit, images, settings)
+        facts |= mixed
     return Converted(Int8(pair, LatentScale.of(filled), twin, facts), _named(cut, others), plain)
 
 

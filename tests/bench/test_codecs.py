@@ -11,7 +11,7 @@ from edgepress.bench.codecs import default_specs, describe_codecs, make_codec, m
 from edgepress.bench.contender import MissingCodecError
 from edgepress.bench.metrics import psnr
 from edgepress.bench.pillowcodecs import PILLOW_CODECS, Jpeg
-from edgepress.runtime import EdgepressError
+from edgepress.runtime import Codec, EdgepressError
 
 
 def is_here(key):
@@ -180,6 +180,14 @@ class Raw:
 def test_each_contender_takes_part_once():
     codecs, _ = make_codecs(["jpeg", "jpeg:optimize=1", "jpeg:optimize=0"])
     assert [codec.name for codec in codecs] == ["jpeg", "jpeg:optimize=0"]
+
+
+@pytest.mark.parametrize("file_first", [True, False])
+def test_a_file_with_the_name_of_a_shipped_package_takes_part_beside_it(file_first, tmp_path):
+    copy = tmp_path / "conv3.epm"
+    copy.write_bytes(Codec.load("conv3").package.path.read_bytes())
+    specs = [str(copy), "conv3"] if file_first else ["conv3", str(copy)]
+    assert [codec.name for codec in make_codecs(specs)[0]] == specs
 
 
 def test_jpeg_always_takes_part_by_default():

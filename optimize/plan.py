@@ -76,7 +76,15 @@ class Plan:
                 recipe.prune.steps,
             )
         self.floats = Step(cache, "floats", FLOATS, _CONVERTER, list(self.models.items()), self._floats)
-        quantize, modules = recipe.quantize, (*_CONVERTER, "latent_range", "layer_noise")
+        quantize = recipe.quantize
+        modules = (
+            *_CONVERTER,
+            "latent_range",
+            "join_branches",
+            "branch_matches",
+            "weight_levels",
+            "layer_noise",
+        )
         self.qat = self._train() if quantize.mode == "qat" else None
         settings = [
             quantize.mode,

@@ -57,6 +57,16 @@ def replay(model: Any, inputs: Sequence[Any], call: Call) -> list[Any]:
     return keras.tree.flatten(as_functional(model)._run_through_graph(list(inputs), call_fn=visit))
 
 
+def free_name(base: str, taken: set[str]) -> str:
+    """`base`, or `base_2`, `base_3` ... when it is taken; it is taken afterwards."""
+    name, n = base, 1
+    while name in taken:
+        n += 1
+        name = f"{base}_{n}"
+    taken.add(name)
+    return name
+
+
 class Cloner:
     """Copies layers with unique names and with their weights: the default `call` of `rebuild`.
 
@@ -69,13 +79,8 @@ class Cloner:
         self._names: set[str] = set()
 
     def unique(self, name: str) -> str:
-        """`name`, or `name_2`, `name_3` ... when it is taken already (nested models may repeat names)."""
-        unique, n = name, 1
-        while unique in self._names:
-            n += 1
-            unique = f"{name}_{n}"
-        self._names.add(unique)
-        return unique
+        """A name that no clone has yet (nested models may repeat names)."""
+        return free_name(name, self._names)
 
     def __call__(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(operation, keras.layers.Layer):

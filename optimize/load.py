@@ -91,6 +91,8 @@ def bring_in(
         raise UnsupportedModelError(f"{name}: {error}") from error
     found = find_ranges(flat, images, input_range)
     notes = [found.why]
+    if latent:
+        notes.append(f"latent: {latent}, where the two files meet")
     side = flat.inputs[0].shape[1]
     if side:
         notes.append(f"fixed size: images are coded in tiles of {side}x{side}")

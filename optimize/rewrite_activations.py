@@ -59,7 +59,7 @@ def alone(layer: Any, x: Any, scene: Scene) -> Any:
     if before is not None and getattr(before, "activation", None) in (None, keras.activations.linear):
         return None
     scene.note(layer, f"{_label(activation)} -> DepthwiseConv2D 1x1")
-    return depthwise(x, np.float32(1), None, layer.name, activation)
+    return depthwise(x, 1.0, None, layer.name, activation)
 
 
 def prelu(layer: Any, x: Any, scene: Scene) -> Any:
@@ -75,12 +75,12 @@ def prelu(layer: Any, x: Any, scene: Scene) -> Any:
         return layers.LeakyReLU(negative_slope=float(slope[0]), name=layer.name)(x)
     if not np.any(slope):
         scene.note(layer, "PReLU without slopes -> ReLU")
-        return depthwise(x, np.float32(1), None, layer.name, "relu")
+        return depthwise(x, 1.0, None, layer.name, "relu")
     less = slope - 1
     if less.max() <= 0:
         part = depthwise(x, less, None, scene.name(f"{layer.name}_negative"), "relu")
     else:
-        part = depthwise(x, np.float32(-1), None, scene.name(f"{layer.name}_negative"), "relu")
+        part = depthwise(x, -1.0, None, scene.name(f"{layer.name}_negative"), "relu")
         part = depthwise(part, -less, None, scene.name(f"{layer.name}_slopes"))
     scene.note(layer, "PReLU -> DepthwiseConv2D 1x1 with ReLU + Add")
     return layers.Add(name=layer.name)([x, part])

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from .graph import Cloner, readers, rebuild
+from .graph import Cloner, free_name, readers, rebuild
 
 # (layer, tensor(s) that it reads, scene) -> the tensor that replaces its output, or None
 Rule = Callable[[Any, Any, "Scene"], Any]
@@ -59,12 +59,7 @@ class Scene:
 
     def name(self, base: str) -> str:
         """A name for an additional layer: `base`, or `base` with a number when it is taken."""
-        name, n = base, 1
-        while name in self._taken:
-            n += 1
-            name = f"{base}_{n}"
-        self._taken.add(name)
-        return name
+        return free_name(base, self._taken)
 
     def only_reader(self, layer: Any) -> Any:
         """The one layer that reads the output of `layer`; None when there are several, or the output must stay."""
@@ -74,7 +69,7 @@ class Scene:
     def before(self, x: Any, kinds: tuple[type, ...]) -> Any:
         """The layer of one of `kinds` that makes the tensor `x` and that may vanish, since only one layer reads `x`."""
         layer = x._keras_history.operation
-        if not isinstance(layer, kinds) or len(layer._inbound_nodes) != 1:
+        if type(layer) not in kinds or len(layer._inbound_nodes) != 1:
             return None
         found = self._readers.get(layer.name, [None])
         return layer if len(found) == 1 and layer.name not in self._keep else None
@@ -98,7 +93,7 @@ def copy(layer: Any, name: str, **changes: Any) -> Any:
 
 
 def depthwise(
-    x: Any, scale: np.ndarray, shift: np.ndarray | None, name: str, activation: str | None = None
+    x: Any, scale: np.ndarray | float, shift: np.ndarray | None, name: str, activation: str | None = None
 ) -> Any:
     """activation(scale x + shift) by channel (float32[C]), as a 1x1 depthwise convolution, which XNNPACK runs in int8."""
     layer = keras.layers.DepthwiseConv2D(1, use_bias=shift is not None, activation=activation, name=name)

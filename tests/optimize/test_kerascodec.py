@@ -77,3 +77,20 @@ def test_what_is_no_model_is_one_clear_line(tmp_path):
         make_codec(str(path)).encode(skimage.data.coffee(), 100)
     with pytest.raises(EdgepressError, match=r"no such \.keras file"):
         make_codec(str(tmp_path / "none.keras"))
+
+
+def test_a_model_of_fixed_size_codes_tiles(tmp_path):
+    keras = pytest.importorskip("keras")
+    image = keras.Input((16, 16, 3))
+    x = keras.layers.Dense(30, "sigmoid", name="code")(keras.layers.Flatten()(image))
+    x = keras.layers.Reshape((16, 16, 3))(keras.layers.Dense(768, "sigmoid")(x))
+    model = keras.Model(image, x)
+    model.save(tmp_path / "fixed.keras")
+    codec = make_codec(str(tmp_path / "fixed.keras"))
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 23, 3), np.uint8)
+    decoded = codec.decode(codec.encode(pixels, 100))
+    assert decoded.shape == pixels.shape
+    expected = np.asarray(model(pixels[None, :, :16] / np.float32(255)))[0] * 255
+    # Its latents take 8 bits, and between 0 and 1 that is hardly seen.
+    assert np.abs(decoded[:, :16] - expected).max() < 3
+    assert codec.facts()["macs_per_pixel"] == 2 * 30 * 768 / 256

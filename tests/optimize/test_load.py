@@ -64,7 +64,7 @@ def test_damage_and_unknown_classes_are_one_line(tmp_path):
     with zipfile.ZipFile(tmp_path / "bad.keras", "w") as archive:
         for name, content in members.items():
             archive.writestr(name, content)
-    with pytest.raises(UnsupportedModelError, match="Keras cannot load it: .*Odd") as error:
+    with pytest.raises(UnsupportedModelError, match=r"Keras cannot load it: .*Odd") as error:
         load(tmp_path / "bad.keras")
     assert "\n" not in str(error.value)
 

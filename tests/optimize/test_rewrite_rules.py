@@ -210,5 +210,5 @@ def test_shared_upsampling_is_not_taken_up_twice():
 def test_unequal_factors_are_refused_with_the_layers_name():
     for interpolation in ("nearest", "bilinear"):
         model = model_of(layers.UpSampling2D((2, 1), interpolation=interpolation, name="up"))
-        with pytest.raises(UnsupportedModelError, match="layer 'up': .*use equal factors"):
+        with pytest.raises(UnsupportedModelError, match=r"layer 'up': .*use equal factors"):
             rewrite(model)

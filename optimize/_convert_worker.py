@@ -18,6 +18,7 @@ from tensorflow.lite.tools import flatbuffer_utils
 import edgepress.train.layers  # noqa: F401  registers the custom layers
 
 from ._int8_ends import int8_ends
+from ._int8_ranges import with_own_ranges
 
 HALVES = ("encoder", "decoder")
 INT8_STEPS = 255
@@ -136,39 +137,7 @@ def _calibrate(converter: Any, samples: list[np.ndarray]) -> bytes:
     converter.representative_dataset = lambda: ([sample] for sample in samples)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter._experimental_calibrate_only = True
-    return _with_own_ranges(converter.convert(), samples)
-
-
-def _with_own_ranges(calibrated: bytes, samples: list[np.ndarray]) -> bytes:
-    """The model with the ranges of all activations measured once more.
-
-    TensorFlow 2.21's calibration sees some tensors only after an addition has overwritten them in place: the branches of
-    residual networks then get the range of their trunk, often fifty times their own.
-    """
-    interpreter = tf.lite.Interpreter(
-        model_content=calibrated,
-        experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        experimental_preserve_all_tensors=True,
-    )
-    source = interpreter.get_input_details()[0]["index"]
-    interpreter.resize_tensor_input(source, samples[0].shape)
-    interpreter.allocate_tensors()
-    made = {int(t) for operation in interpreter._get_ops_details() for t in operation["outputs"]}
-    ranges: dict[int, tuple[float, float]] = {}
-    for sample in samples:
-        interpreter.set_tensor(source, sample)
-        interpreter.invoke()
-        for index in made:
-            values = interpreter.get_tensor(index)
-            if values.dtype == np.float32:
-                low, high = ranges.get(index, (0.0, 0.0))  # int8 must hold zero
-                ranges[index] = min(low, float(values.min())), max(high, float(values.max()))
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(calibrated))
-    for index, ends in ranges.items():
-        tensor = model.subgraphs[0].tensors[index]
-        if tensor.quantization is not None and tensor.quantization.min is not None and ends[0] < ends[1]:
-            _set_range(tensor, ends)
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return with_own_ranges(converter.convert(), samples)
 
 
 def _quantize(

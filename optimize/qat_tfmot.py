@@ -201,8 +201,10 @@ def _halves(halves: Halves, trained: Any) -> Halves:
     for half, model in copies.items():
         for layer in model.layers:
             if layer.weights:
-                source = {_short(v.name): v.numpy() for v in wrapped[f"{half}-{layer.name}"].weights}
-                layer.set_weights([source[_short(weight.path)] for weight in layer.weights])
+                found = {_short(v.name): v.numpy() for v in wrapped[f"{half}-{layer.name}"].weights}
+                if type(layer).__name__ == "DepthwiseConv2D":
+                    found["kernel"] = found["depthwise_kernel"]  # as Keras 3 calls it
+                layer.set_weights([found[_short(weight.path)] for weight in layer.weights])
     return replace(halves, **copies)
 
 

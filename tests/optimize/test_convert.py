@@ -134,7 +134,7 @@ def test_failures_are_errors_of_ours(mixed, photographs, pairs):
 
 
 def test_the_branch_of_a_residual_block_has_a_range_of_its_own(photographs):
-    """TensorFlow's calibration gives it the trunk's, since the addition overwrites it (see `_with_own_ranges`)."""
+    """TensorFlow's calibration gives it the trunk's, since the addition overwrites it (see `_int8_ranges`)."""
     image = keras.Input((None, None, 3))
     x = keras.layers.Conv2D(16, 4, 4)(image)
     small = keras.initializers.RandomNormal(stddev=1e-3, seed=1)

@@ -111,7 +111,7 @@ def distill(
         loss=loss(weights),
         steps=settings.steps,
         batch=settings.batch,
-        crop=_crop(latent["tile"], settings.crop),
+        crop=_crop(latent["tile"], settings.crop, "set channels.steps = 0"),
         learning_rate=settings.learning_rate,
         match=settings.match,
         latent=latent["layer"],
@@ -126,7 +126,7 @@ def prune(
     made: Made, tile: int, images: Images, settings: PrunePart, weights: LossPart, count: Count
 ) -> Made:
     """Single weights set to zero, see `prune.prune`; `tile`: the only size that the model takes, or 0."""
-    chosen = {**asdict(settings), "crop": _crop(tile, settings.crop)}
+    chosen = {**asdict(settings), "crop": _crop(tile, settings.crop, "set prune.steps = 0")}
     found = prune_weights(made.model, images.floats, loss(weights), **chosen, progress=lambda *_: count(1))
     facts = {"sparsity": found.sparsity, "loss_before": found.loss_before, "loss_after": found.loss_after}
     return Made(found.model, facts)
@@ -143,7 +143,7 @@ def train_qat(made: Made, latent: str, images: Images, recipe: Recipe, count: Co
         loss(recipe.loss),
         steps=recipe.quantize.qat_steps,
         batch=recipe.channels.batch,
-        crop=_crop(filled.halves.latent.tile, recipe.channels.crop),
+        crop=_crop(filled.halves.latent.tile, recipe.channels.crop, "choose another quantize.mode"),
         learning_rate=recipe.quantize.qat_learning_rate,
         seed=recipe.channels.seed,
         progress=lambda *_: count(1),
@@ -232,11 +232,14 @@ def compared(made: Made, latent: str, images: Images) -> dict[str, FloatPair]:
     )
 
 
-def _crop(tile: int, wanted: int) -> int:
-    """The side of the crops in fine-tuning: what is wanted, unless the model takes one size alone."""
+def _crop(tile: int, wanted: int, instead: str) -> int:
+    """The side of the crops in fine-tuning: what is wanted, unless the model takes one size alone.
+
+    instead: what to do about tiles that are too small.
+    """
     if 0 < tile < LEAST_CROP:
         raise EdgepressError(
-            f"tiles of {tile}x{tile} are too small to fine-tune on (SSIM needs more): set the steps in the recipe to 0"
+            f"tiles of {tile}x{tile} are too small to fine-tune on (SSIM needs more): {instead} in the recipe"
         )
     return tile or wanted
 

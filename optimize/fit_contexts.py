@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from edgepress.runtime import contexts
-from edgepress.runtime.tables import CONTEXTS
+from edgepress.runtime.tables import CONTEXTS, PASSES
 
 from .fit_bank import BINS, LIMIT
 
@@ -19,6 +19,7 @@ UNIT = 256
 _SAMPLES = 16384  # of a channel that the regressions see
 _BLOCK = 1024
 _ROUNDS = 6  # of reweighting; the weights move by less than their rounding after that
+_NEAR = 2  # features of neighbours in the plane; the others are known before it
 _MIN_GAIN = 0.003  # of the bits, below which a channel stays without a predictor
 
 
@@ -36,7 +37,7 @@ class ChannelFit:
 
     Attributes:
         mean_w: int8[4].
-        ctx_w: uint8[6].
+        ctx_w: uint8[3,6].
         level: log2 of the scale of the channel's activities.
         counts: float32[24, BINS], residuals per context.
     """
@@ -86,38 +87,73 @@ def _predictors(batches: list[Batch]) -> list[NDArray[np.int8]]:
     return found
 
 
-def _features(batch: Batch, magnitudes: NDArray[np.int32]) -> NDArray[np.float64]:
+def _features(batch: Batch, magnitudes: NDArray[np.int32], predicted: bool) -> NDArray[np.float64]:
     """The six features in units of activity per unit of weight, float64[6, positions]."""
-    straight, diagonal = contexts.near(magnitudes)
+    straight, diagonal = contexts.near(magnitudes, predicted)
     maps = batch.maps
     parts = [
         straight,
         diagonal,
         maps.fast / 16,
         maps.slow / 16,
-        maps.around() / 64,
+        maps.around() / 16,
         np.ones(magnitudes.shape),
     ]
     return np.stack([np.asarray(part, np.float64).ravel() for part in parts])
 
 
 def _fit_activity(batches: list[Batch], mean_w: NDArray[np.int8]) -> ChannelFit:
+    predicted = bool(mean_w.any())
     residuals = [batch.planes - contexts.predict(batch.planes, mean_w) for batch in batches]
     magnitudes = [contexts.magnitude(residual) for residual in residuals]
     target = np.concatenate([m.ravel() for m in magnitudes]).astype(np.float64)
-    sample, share = _sample(target)
-    features = np.concatenate([_features(b, m) for b, m in zip(batches, magnitudes, strict=True)], axis=1)
-    features = features[:, sample]
-    coefficients = _geometric_regression(features, target[sample], share)
-    ctx_w, level = _integer_weights(coefficients, features)
+    features = np.concatenate(
+        [_features(b, m, predicted) for b, m in zip(batches, magnitudes, strict=True)], axis=1
+    )
+    ctx_w, level = _integer_weights(*_by_pass(features, target, magnitudes, predicted))
     counts = np.zeros(CONTEXTS * BINS)
     for batch, residual, magnitude in zip(batches, residuals, magnitudes, strict=True):
-        context = contexts.bucket(contexts.activity(batch.maps.base(ctx_w), magnitude, ctx_w)).astype(
-            np.int64
-        )
+        activity = contexts.activity(batch.maps.known(ctx_w, predicted), magnitude, ctx_w, predicted)
+        context = contexts.bucket(activity).astype(np.int64)
         cell = context * BINS + np.clip(residual, -LIMIT, LIMIT) + LIMIT
         counts += np.bincount(cell.ravel(), minlength=counts.size)
     return ChannelFit(mean_w, ctx_w, level, counts.reshape(CONTEXTS, BINS).astype(np.float32))
+
+
+def _by_pass(
+    features: NDArray[np.float64],
+    target: NDArray[np.float64],
+    magnitudes: list[NDArray[np.int32]],
+    predicted: bool,
+) -> tuple[NDArray[np.float64], float]:
+    """The coefficients of each pass, float64[3,6], and the largest expectation; with a prediction only the first row counts.
+
+    What the planes before tell is regressed on once, over all passes; in each of them it is only weighed against the
+    neighbours, since rare channels do not have symbols enough for more.
+    """
+    sample, share = _sample(target)
+    coefficients = np.zeros((PASSES, len(features)))
+    if predicted:
+        coefficients[0] = _geometric_regression(features[:, sample], target[sample], share)
+        return coefficients, float((coefficients[0] @ features).max())
+    before = _geometric_regression(features[_NEAR:, sample], target[sample], share)
+    step = np.concatenate(
+        [np.broadcast_to(contexts.pass_of(*m.shape[-2:]), m.shape).ravel() for m in magnitudes]
+    )
+    expected, largest = before @ features[_NEAR:], 0.0
+    for number in range(PASSES):
+        chosen = np.flatnonzero(step == number)
+        if not target[
+            chosen
+        ].any():  # nothing to learn from; planes of one row or column do not even have all passes
+            coefficients[number, _NEAR:] = before
+            continue
+        sample, share = _sample(target[chosen])
+        both = np.stack([features[:_NEAR, chosen].sum(axis=0), expected[chosen]])
+        near, known = _geometric_regression(both[:, sample], target[chosen[sample]], share)
+        coefficients[number] = near, near, *(known * before)
+        largest = max(largest, float((near * both[0] + known * both[1]).max()))
+    return coefficients, largest
 
 
 def _sample(target: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
@@ -146,7 +182,7 @@ def _geometric_regression(
     (McCullagh and Nelder, 1989), by iteratively reweighted non-negative least squares.
     """
     coefficients = np.zeros(len(features))
-    coefficients[-1] = (share @ target) / share.sum() + 1e-6
+    coefficients[-1] = (share @ target) / (share @ features[-1] + 1e-6) + 1e-6
     for _ in range(_ROUNDS):
         mean = coefficients @ features + 1e-5
         weighted = features * (share / (mean * (1 + mean)))
@@ -157,11 +193,11 @@ def _geometric_regression(
     return coefficients
 
 
-def _integer_weights(
-    coefficients: NDArray[np.float64], features: NDArray[np.float64]
-) -> tuple[NDArray[np.uint8], int]:
-    """The weights in uint8 on the largest scale at which neither they nor the contexts overflow, and its log2."""
-    largest = float((coefficients @ features).max())
+def _integer_weights(coefficients: NDArray[np.float64], largest: float) -> tuple[NDArray[np.uint8], int]:
+    """The weights in uint8 on the largest scale at which neither they nor the contexts overflow, and its log2.
+
+    All passes are on one scale, so that they can share their tables.
+    """
     for scale in SCALES:
         weights = coefficients * UNIT * scale
         if weights.max() <= 255 and largest * UNIT * scale <= contexts.LAST_ACTIVITY * 1.5:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgepress.runtime import coder, contexts
 from edgepress.runtime.errors import EdgepressError
-from edgepress.runtime.tables import CONTEXTS, QUALITIES, EntropyTables, channel_steps
+from edgepress.runtime.tables import CONTEXTS, PASSES, QUALITIES, EntropyTables, channel_steps
 
 from .fit_bank import BINS, LIMIT, Bank, fit_bank
 from .fit_contexts import Batch, ChannelFit, fit_channel
@@ -209,15 +209,15 @@ def _fit_set(
 
 def _quantize(values: NDArray[np.int16], steps: NDArray[np.uint16], round256: int) -> NDArray[np.int16]:
     """As `purecoder.quantize`, for int16[C,...] values."""
-    sizes, step16 = np.arange(256), steps.astype(np.int64)[:, None]
-    table = ((sizes * (16 * 256) + round256 * step16) // (256 * step16)).astype(np.int16)
+    sizes, inverse = np.arange(256), -(-(1 << 20) // steps.astype(np.int64))[:, None]
+    table = ((sizes * inverse + (round256 << 8)) >> 16).astype(np.int16)
     channel = np.arange(len(values)).reshape(-1, *[1] * (values.ndim - 1))
     return table[channel, np.abs(values)] * np.sign(values)
 
 
 def _unseen() -> ChannelFit:
     """A channel that was zero in all images: contexts from the maps alone."""
-    weights = np.array([64, 16, 4, 4, 0, 4], np.uint8)
+    weights = np.tile(np.array([64, 16, 4, 4, 0, 4], np.uint8), (PASSES, 1))
     return ChannelFit(np.zeros(4, np.int8), weights, 0, np.zeros((CONTEXTS, BINS), np.float32))
 
 

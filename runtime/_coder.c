@@ -21,10 +21,10 @@ static PyObject *prepare(PyObject *self, PyObject *args) {
                           &n_table, &radius, &bank, &dead, &n_dead, &freq, &n_freq))
         return NULL;
     const Py_ssize_t channels = n_order / 2;
-    int bad = !(channels > 0 && bank > 0 && n_mean == 4 * channels && n_ctx == 6 * channels &&
+    int bad = !(channels > 0 && bank > 0 && n_mean == 4 * channels && n_ctx == PASSES * WEIGHTS * channels &&
                 n_table == CONTEXTS * channels && n_dead == bank && n_freq > 0);
     Plan *plan = bad ? NULL
-                     : plan_make(order, mean_w, ctx_w, (const uint8_t *)table_of, (const uint8_t *)radius, dead, freq,
+                     : plan_make(order, mean_w, ctx_w, table_of, (const uint8_t *)radius, dead, freq,
                                  channels, bank, n_freq / 2, &bad);
     if (bad) PyErr_SetString(PyExc_ValueError, "inconsistent entropy tables");
     if (!plan) return bad ? NULL : PyErr_NoMemory();
@@ -64,7 +64,7 @@ static PyObject *encoded(const Plan *plan, const int16_t *symbols, const Source 
                          Py_ssize_t width) {
     Model model;
     Found found = {NULL, NULL, 0, 0};
-    Encoder encoder = {NULL, 0, 0, 0};
+    Encoder encoder = {NULL, 0, 0, {0, 0}, 0};
     int done;
     Py_BEGIN_ALLOW_THREADS;
     done = model_init(&model, height, width);
@@ -72,7 +72,7 @@ static PyObject *encoded(const Plan *plan, const int16_t *symbols, const Source 
     const ptrdiff_t stride = model.size + 256;
     int16_t *planes = done ? calloc((size_t)(plan->channels * stride), sizeof *planes) : NULL;
     done = planes != NULL;
-    if (done && source) quantize_all(source, height, width, model.pitch, stride, planes);
+    if (done && source) to_planes(source, plan->channels, height, width, model.pitch, stride, planes);
     if (done && !source)
         for (ptrdiff_t c = 0; c < plan->channels; c++)
             for (ptrdiff_t y = 0; y < height; y++, symbols += width)
@@ -118,25 +118,30 @@ static PyObject *quantize(PyObject *self, PyObject *args) {
     const char *latent, *steps;
     Py_ssize_t size, n_steps;
     int zero_point, round256;
-    Source source;
     (void)self;
     if (!PyArg_ParseTuple(args, "y#y#ii", &latent, &size, &steps, &n_steps, &zero_point, &round256)) return NULL;
     const Py_ssize_t channels = n_steps / 2;
     if (!good_steps(steps, n_steps, channels) || size % channels || !good_offsets(zero_point, round256)) return mismatch();
     PyObject *result = PyByteArray_FromStringAndSize(NULL, 2 * size);
-    if (!result) return NULL;
-    int16_t *symbols = (int16_t *)PyByteArray_AsString(result);
-    const Py_ssize_t positions = size / channels;
-    int done;
-    Py_BEGIN_ALLOW_THREADS;
-    memset(symbols, 0, 2 * (size_t)size);
-    done = source_init(&source, (const int8_t *)latent, (const uint16_t *)steps, channels, zero_point, round256);
-    if (done) quantize_all(&source, 1, positions, positions, positions, symbols);
-    free(source.memory);
-    Py_END_ALLOW_THREADS;
-    if (done) return result;
-    Py_DECREF(result);
-    return PyErr_NoMemory();
+    uint8_t *mag = malloc((size_t)(size / channels) + 1);
+    int16_t *values = malloc(2 * (size_t)size + 1);
+    if (result && mag && values) {
+        int16_t *symbols = (int16_t *)PyByteArray_AsString(result);
+        const Py_ssize_t positions = size / channels;
+        const Source source = {(const int8_t *)latent, (const uint16_t *)steps, zero_point, round256};
+        Py_BEGIN_ALLOW_THREADS;
+        to_planes(&source, channels, 1, positions, positions, positions, values);
+        for (Py_ssize_t c = 0; c < channels; c++)
+            quantize_plane(values + c * positions, positions, inverse_step(source.steps[c]), (uint32_t)round256,
+                           symbols + c * positions, mag);
+        Py_END_ALLOW_THREADS;
+    } else {
+        Py_CLEAR(result);
+        PyErr_NoMemory();
+    }
+    free(mag);
+    free(values);
+    return result;
 }
 
 static PyObject *encode_latent(PyObject *self, PyObject *args) {
@@ -144,7 +149,6 @@ static PyObject *encode_latent(PyObject *self, PyObject *args) {
     const char *latent, *steps;
     Py_ssize_t size, n_steps, height, width;
     int zero_point, round256;
-    Source source;
     (void)self;
     if (!PyArg_ParseTuple(args, "Oy#y#iinn", &capsule, &latent, &size, &steps, &n_steps, &zero_point, &round256, &height,
                           &width))
@@ -155,11 +159,8 @@ static PyObject *encode_latent(PyObject *self, PyObject *args) {
     if (values < 0) return NULL;
     if (size != values || !good_steps(steps, n_steps, plan->channels) || !good_offsets(zero_point, round256))
         return mismatch();
-    const int done =
-        source_init(&source, (const int8_t *)latent, (const uint16_t *)steps, plan->channels, zero_point, round256);
-    PyObject *result = done ? encoded(plan, NULL, &source, height, width) : PyErr_NoMemory();
-    free(source.memory);
-    return result;
+    const Source source = {(const int8_t *)latent, (const uint16_t *)steps, zero_point, round256};
+    return encoded(plan, NULL, &source, height, width);
 }
 
 /* Decodes into a sink that is ready for it; `result` is what it belongs to, and is given up in case of an error. */
@@ -167,7 +168,7 @@ static PyObject *decoded(const Plan *plan, const char *data, Py_ssize_t size, Py
                          const Sink *sink, PyObject *result) {
     const char *error = NO_MEMORY;
     Model model;
-    Work work = {NULL, NULL, NULL, NULL, NULL, NULL};
+    Work work = {NULL, NULL, {NULL, NULL}, NULL};
     Py_BEGIN_ALLOW_THREADS;
     if (sink->latent)
         memset(sink->latent, sink->zero_point, (size_t)(plan->channels * height * width));

@@ -16,35 +16,41 @@
 
 typedef struct {
     const uint8_t *next, *end;
-    uint32_t state;
+    uint32_t state[2];
+    int both; /* whether the second state still is in use, see _coder_encode.h */
     const char *error;
 } Decoder;
 
-static inline void refill(Decoder *d) {
-    if (d->state >= STATE_START) return;
-    if (d->next == d->end) {
-        d->error = TOO_SHORT;
-        d->state = STATE_START;
-        return;
-    }
-    d->state = d->state << 16 | d->next[0] | (uint32_t)d->next[1] << 8;
-    d->next += 2;
-}
+static inline uint32_t word_at(const uint8_t *data) { return data[0] | (uint32_t)data[1] << 8; }
 
-static inline void advance(Decoder *d, uint32_t start, uint32_t freq) {
-    d->state = freq * (d->state >> PROB_BITS) + (d->state & (PROB_SCALE - 1)) - start;
-    refill(d);
+/* Brings the state whose turn it is back into its range. */
+static void refill(Decoder *d, int turn) {
+    const uint32_t state = d->state[turn];
+    if (state >= STATE_START) return;
+    if (d->next != d->end) {
+        d->state[turn] = state << 16 | word_at(d->next);
+        d->next += 2;
+    } else if (d->both && d->state[!turn] >> 16 == 1) { /* the other one was begun with a word of this one */
+        d->state[0] = state << 16 | (d->state[!turn] & 0xFFFF);
+        d->both = 0;
+    } else {
+        d->state[turn] = STATE_START;
+        d->error = TOO_SHORT;
+    }
 }
 
 static int decode_bit(Decoder *d, uint32_t one) {
-    const int bit = (d->state & (PROB_SCALE - 1)) < one;
-    advance(d, bit ? 0 : one, bit ? one : PROB_SCALE - one);
+    const uint32_t state = d->state[0], slot = state & (PROB_SCALE - 1);
+    const int bit = slot < one;
+    d->state[0] = bit ? one * (state >> PROB_BITS) + slot : (PROB_SCALE - one) * (state >> PROB_BITS) + slot - one;
+    refill(d, 0);
     return bit;
 }
 
 static int raw_bit(Decoder *d) { return !decode_bit(d, PROB_SCALE / 2); }
 
-static __attribute__((noinline)) int32_t decode_escape(Decoder *d, int32_t radius) {
+/* The residual after an escape symbol; nothing sensible once there is an error. */
+static int32_t decode_escape(Decoder *d, int32_t radius) {
     int zeros = 0;
     while (!d->error && !raw_bit(d))
         if (++zeros > MAX_PREFIX) d->error = BAD_NUMBER;
@@ -53,128 +59,125 @@ static __attribute__((noinline)) int32_t decode_escape(Decoder *d, int32_t radiu
     return raw_bit(d) ? -(radius + number) : radius + number;
 }
 
-/* A residual that is not zero. Nothing but the rare escape takes the decoder's address, so that its state can stay in registers. */
-static inline __attribute__((always_inline)) int32_t decode_other(Decoder *d, const Entry *entry) {
-    const uint32_t slot = d->state & (PROB_SCALE - 1);
-    const uint16_t *start = entry->start;
-    const int32_t radius = entry->radius;
-    if (slot - entry->near_start < entry->near_freq) { /* 1 or -1; which, no branch could foresee */
-        const int32_t positive = slot >= entry->zero_start, index = radius - 1 + 2 * positive;
-        advance(d, start[index], (uint32_t)start[index + 1] - start[index]);
-        return 2 * positive - 1;
-    }
-    uint32_t index = entry->first[slot >> SLOT_BITS];
-    while (start[index + 1] <= slot) index++;
-    advance(d, start[index], (uint32_t)start[index + 1] - start[index]);
-    if (index <= 2 * (uint32_t)radius) return (int32_t)index - radius;
-    Decoder escaping = *d;
-    const int32_t residual = decode_escape(&escaping, radius);
-    *d = escaping;
-    return residual;
+/* Takes a symbol out of a state, which may be too small then; returns its place in the entry. */
+static inline uint32_t take_symbol(const Entry *entry, uint32_t *state) {
+    const uint32_t slot = *state & (PROB_SCALE - 1);
+    uint32_t place = entry->first[slot >> SLOT_BITS], span = entry->spans[place];
+    while (slot - (span & 0xFFFF) >= span >> 16) span = entry->spans[++place]; /* hardly ever */
+    *state = (span >> 16) * (*state >> PROB_BITS) + slot - (span & 0xFFFF);
+    return place;
 }
 
-/* Room for one plane or row at a time. */
+/* ---- planes ---- */
+
+/* Room for one plane. */
 typedef struct {
-    int16_t *plane;             /* [height][pitch] */
-    int32_t *activity, *above;  /* of a row: 16 * activity and prediction without the left neighbour */
-    uint8_t *after_0, *after_1; /* contexts of a row, for a magnitude to the left of 0 and of 1 */
+    int16_t *plane;    /* [height][pitch] */
+    uint32_t *escaped; /* where in the plane */
+    int32_t *row[2];
     void *memory;
 } Work;
 
 static int work_init(Work *work, const Model *model) {
-    const size_t size = (size_t)model->size, padded = ((size_t)model->width / BLOCK + 2) * BLOCK;
-    uint8_t *memory = calloc(1, 2 * size + 10 * padded);
+    const size_t size = (size_t)model->size, width = (size_t)model->width;
+    uint8_t *memory = calloc(1, 6 * (size + 2) + 8 * width);
     work->memory = memory;
     if (!memory) return 0;
-    work->activity = (int32_t *)memory;
-    work->above = work->activity + padded;
-    work->plane = (int16_t *)(work->above + padded);
-    work->after_0 = (uint8_t *)(work->plane + size);
-    work->after_1 = work->after_0 + padded;
+    work->escaped = (uint32_t *)memory;
+    work->row[0] = (int32_t *)(work->escaped + size + 2);
+    work->row[1] = work->row[0] + width;
+    work->plane = (int16_t *)(work->row[1] + width);
     return 1;
 }
 
-/* The context behind a residual that is not zero. */
-static inline uint32_t context_after(const Work *work, ptrdiff_t x, int32_t magnitude, int32_t straight) {
-    return magnitude == 1 ? work->after_1[x] : (uint32_t)context_of(work->activity[x] + straight * magnitude);
+/* Notes a symbol; an escape, whose residual comes later, counts as the next larger one until then. */
+static inline size_t note(const Entry *entry, uint32_t place, uint32_t i, Model *model, const Work *work, size_t escapes) {
+    const int32_t residual = (int32_t)place - entry->radius;
+    work->plane[i] = (int16_t)residual;
+    model->mag[i] = (uint8_t)(residual < 0 ? -residual : residual);
+    work->escaped[escapes] = i;
+    return escapes + (residual > entry->radius);
 }
 
-/* Most symbols are zeros that follow zeros: their contexts are known before the row, so that nothing but the state of the decoder
- * leads from one to the next. */
-static void decode_row(Decoder *d, const Plan *plan, int channel, const Work *work, ptrdiff_t width, int32_t straight,
-                       uint8_t *mag, int16_t *row) {
-    const uint8_t *table_of = plan->table_of + CONTEXTS * channel, *contexts = work->after_0;
-    const uint32_t *zeros = plan->zeros + CONTEXTS * channel;
-    Decoder local = *d;
-    uint32_t context = contexts[0];
-    for (ptrdiff_t x = 0; x < width && !local.error;) {
-        const uint32_t zero = zeros[context], freq = zero >> 16;
-        const uint32_t offset = (local.state & (PROB_SCALE - 1)) - (zero & 0xFFFF);
-        if (offset < freq) {
-            local.state = freq * (local.state >> PROB_BITS) + offset;
-            refill(&local);
-            context = contexts[++x];
+/* While there are words enough, symbols are taken in pairs, without a branch that nothing could foresee. */
+static void decode_pass(Decoder *d, Model *model, int pass, const Entry *const *entries, const Work *work) {
+    const uint32_t *at = model->at;
+    const uint8_t *contexts = model->contexts;
+    const ptrdiff_t end = model->ends[pass];
+    ptrdiff_t k = pass ? model->ends[pass - 1] : 0;
+    size_t escapes = 0;
+    model_contexts(model, pass);
+    while (k < end && !d->error) {
+        if (d->both && k % 2 == 0 && k + 2 <= end && d->end - d->next >= 4) {
+            const uint8_t *next = d->next, *last = d->end - 4;
+            uint32_t a = d->state[0], b = d->state[1];
+            for (; k + 2 <= end && next <= last; k += 2) {
+                const uint32_t i = at[k], j = at[k + 1];
+                const Entry *first = entries[contexts[i]], *second = entries[contexts[j]];
+                escapes = note(first, take_symbol(first, &a), i, model, work, escapes);
+                escapes = note(second, take_symbol(second, &b), j, model, work, escapes);
+                const uint32_t more_a = a << 16 | word_at(next);
+                next += a < STATE_START ? 2 : 0;
+                a = a < STATE_START ? more_a : a;
+                const uint32_t more_b = b << 16 | word_at(next);
+                next += b < STATE_START ? 2 : 0;
+                b = b < STATE_START ? more_b : b;
+            }
+            d->next = next;
+            d->state[0] = a;
+            d->state[1] = b;
             continue;
         }
-        const int32_t residual = decode_other(&local, &plan->entries[table_of[context]]);
-        const int32_t magnitude = residual < 0 ? -residual : residual;
-        if (magnitude > MAX_SYMBOL) {
-            if (!local.error) local.error = BAD_SYMBOL;
-            break;
-        }
-        mag[x] = (uint8_t)magnitude;
-        row[x] = (int16_t)residual;
-        x++;
-        context = context_after(work, x, magnitude, straight);
+        const int turn = d->both ? (int)(k % 2) : 0;
+        const uint32_t i = at[k++];
+        escapes = note(entries[contexts[i]], take_symbol(entries[contexts[i]], &d->state[turn]), i, model, work, escapes);
+        refill(d, turn);
     }
-    *d = local;
+    for (size_t j = 0; j < escapes && !d->error; j++) {
+        const uint32_t i = work->escaped[j];
+        const int32_t residual = decode_escape(d, entries[contexts[i]]->radius);
+        const int32_t magnitude = residual < 0 ? -residual : residual;
+        if (magnitude > MAX_SYMBOL && !d->error) d->error = BAD_SYMBOL;
+        work->plane[i] = (int16_t)residual;
+        model->mag[i] = (uint8_t)magnitude;
+    }
 }
 
-/* The same for a channel with a prediction. */
-static void decode_predicted_row(Decoder *d, const Model *model, const Plan *plan, int channel, const Work *work, ptrdiff_t y,
-                                 int32_t straight, uint8_t *mag, int16_t *row) {
-    const uint8_t *table_of = plan->table_of + CONTEXTS * channel;
-    const int32_t weight = left_weight(model, y);
-    Decoder local = *d;
-    int32_t left = y ? row[-model->pitch] : 0, magnitude = 0;
-    predict_above(model, row, y, work->above);
-    for (ptrdiff_t x = 0; x < model->width && !local.error; x++) {
-        const uint32_t context = magnitude ? context_after(work, x, magnitude, straight) : work->after_0[x];
-        const Entry *entry = &plan->entries[table_of[context]];
-        const uint32_t slot = local.state & (PROB_SCALE - 1), zero_start = entry->zero_start;
-        const uint32_t freq = (uint32_t)entry->start[entry->radius + 1] - zero_start;
-        int32_t residual = 0;
-        if (slot - zero_start < freq)
-            advance(&local, zero_start, freq);
-        else
-            residual = decode_other(&local, entry);
-        left = predict(weight, left, work->above[x]) + residual;
-        if ((left < -MAX_SYMBOL || left > MAX_SYMBOL) && !local.error) local.error = BAD_SYMBOL;
-        magnitude = residual < 0 ? -residual : residual;
-        magnitude = magnitude > MAX_SYMBOL ? MAX_SYMBOL : magnitude;
-        mag[x] = (uint8_t)magnitude;
-        row[x] = (int16_t)left;
+/* A plane with a prediction. */
+static void decode_predicted(Decoder *d, Model *model, const Entry *const *entries, const Work *work) {
+    const int32_t straight = 16 * model->ctx_w[0];
+    int32_t *known = work->row[0], *above = work->row[1];
+    for (ptrdiff_t y = 0; y < model->height; y++) {
+        int16_t *row = work->plane + y * model->pitch;
+        uint8_t *mag = model->mag + y * model->pitch;
+        const int32_t weight = left_weight(model, y);
+        int32_t left = y ? row[-model->pitch] : 0, magnitude = 0;
+        known_row(model, y, known);
+        predict_above(model, row, y, above);
+        for (ptrdiff_t x = 0; x < model->width && !d->error; x++) {
+            const Entry *entry = entries[context_of(known[x] + straight * magnitude)];
+            int32_t residual = (int32_t)take_symbol(entry, &d->state[0]) - entry->radius;
+            refill(d, 0);
+            if (residual > entry->radius) residual = decode_escape(d, entry->radius);
+            left = predict(weight, left, above[x]) + residual;
+            if ((left < -MAX_SYMBOL || left > MAX_SYMBOL) && !d->error) d->error = BAD_SYMBOL;
+            magnitude = residual < 0 ? -residual : residual;
+            magnitude = magnitude > MAX_SYMBOL ? MAX_SYMBOL : magnitude;
+            mag[x] = (uint8_t)magnitude;
+            row[x] = (int16_t)left;
+        }
     }
-    *d = local;
 }
 
 static void decode_plane(Decoder *d, Model *model, const Plan *plan, int channel, const Work *work) {
+    const Entry *entries[CONTEXTS];
+    for (int i = 0; i < CONTEXTS; i++) entries[i] = &plan->entries[plan->table_of[CONTEXTS * channel + i]];
     model_channel(model, plan, channel);
-    model_base(model);
-    memset(model->mag, 0, (size_t)model->size);
-    memset(work->plane, 0, 2 * (size_t)model->size);
-    const int32_t straight = 16 * model->ctx_w[0], diagonal = 16 * model->ctx_w[1];
-    const ptrdiff_t width = model->width, count = (width + BLOCK) / BLOCK * BLOCK;
-    for (ptrdiff_t y = 0; y < model->height && !d->error; y++) {
-        uint8_t *mag = model->mag + y * model->pitch;
-        int16_t *row = work->plane + y * model->pitch;
-        contexts_before(model->base + y * model->pitch, mag - model->pitch, count, straight, diagonal, work->activity,
-                        work->after_0, work->after_1);
-        if (model->predicted)
-            decode_predicted_row(d, model, plan, channel, work, y, straight, mag, row);
-        else
-            decode_row(d, plan, channel, work, width, straight, mag, row);
-    }
+    memset(model->mag, 0, (size_t)model->size); /* of the last plane; what a pass does not know yet counts as zero */
+    if (model->predicted)
+        decode_predicted(d, model, entries, work);
+    else
+        for (int pass = 0; pass < PASSES && !d->error; pass++) decode_pass(d, model, pass, entries, work);
 }
 
 /* What becomes of the planes: symbols [channels][positions], or, where `latent` is not NULL, values [positions][channels]. */
@@ -227,9 +230,10 @@ static void deliver(const Model *model, const Work *work, ptrdiff_t channels, in
 
 static const char *decode_all(const Plan *plan, const uint8_t *data, ptrdiff_t size, Model *model, const Work *work,
                               const Sink *sink) {
-    if (size < 4 || size % 2) return BAD_LENGTH;
-    Decoder d = {data + 4, data + size, 0, NULL};
-    for (int i = 0; i < 4; i++) d.state |= (uint32_t)data[i] << 8 * i;
+    if (size < 4 || size % 2 || size == 6) return BAD_LENGTH;
+    const int both = size > 4;
+    Decoder d = {data + (both ? 8 : 4), data + size, {0, 0}, both, NULL};
+    for (int turn = 0; turn <= both; turn++) d.state[turn] = word_at(data + 4 * turn) | word_at(data + 4 * turn + 2) << 16;
     for (ptrdiff_t i = 0; i < plan->channels && !d.error; i++) {
         const int channel = plan->order[i], flag = decode_bit(&d, flag_one(model));
         flag_update(model, flag);
@@ -240,7 +244,7 @@ static const char *decode_all(const Plan *plan, const uint8_t *data, ptrdiff_t s
         model_update(model, flag);
     }
     if (d.error) return d.error;
-    return d.state == STATE_START && d.next == d.end ? NULL : BAD_END;
+    return d.state[0] == STATE_START && !d.both && d.next == d.end ? NULL : BAD_END;
 }
 
 #endif

@@ -18,9 +18,12 @@
 typedef struct {
     ptrdiff_t height, width, pitch, size; /* size: of a map, rounded up to whole blocks */
     uint16_t *fast, *slow;                /* running averages of magnitudes, below 2^14 and 2^16 */
+    uint16_t *around;                     /* the mean of `slow` at the four neighbours */
     uint8_t *mag;                         /* magnitudes of the plane */
     uint8_t *edge;                        /* how many of the four neighbours of a position are outside */
-    int32_t *base;                        /* 16 * activity as far as it is known before the plane */
+    uint8_t *contexts;                    /* of the positions of a pass */
+    uint32_t *at;                         /* all positions, in the order of the passes */
+    ptrdiff_t ends[PASSES];               /* of the passes in `at` */
     void *memory;
     const int8_t *mean_w; /* of the channel */
     const uint8_t *ctx_w;
@@ -29,6 +32,17 @@ typedef struct {
 } Model;
 
 static void model_free(Model *model) { free(model->memory); }
+
+/* Pass 0 has the positions of even rows and columns, pass 1 those of odd rows and columns, pass 2 the rest. */
+static void model_passes(Model *model) {
+    const ptrdiff_t height = model->height, width = model->width;
+    uint32_t *out = model->at;
+    for (int pass = 0; pass < PASSES; pass++) {
+        for (ptrdiff_t y = pass == 1; y < height; y += pass < 2 ? 2 : 1)
+            for (ptrdiff_t x = pass < 2 ? pass : (y + 1) % 2; x < width; x += 2) *out++ = (uint32_t)(y * model->pitch + x);
+        model->ends[pass] = out - model->at;
+    }
+}
 
 static int model_init(Model *model, ptrdiff_t height, ptrdiff_t width) {
     const ptrdiff_t pitch = width + 1, size = (height * pitch + BLOCK - 1) / BLOCK * BLOCK;
@@ -39,14 +53,16 @@ static int model_init(Model *model, ptrdiff_t height, ptrdiff_t width) {
     model->pitch = pitch;
     model->size = size;
     for (int i = 0; i < 4; i++) model->flag_ones[i] = 2048;
-    uint8_t *memory = calloc((size_t)padded, 2 + 2 + 4 + 1 + 1);
+    uint8_t *memory = padded < UINT32_MAX ? calloc((size_t)padded, 4 + 2 + 2 + 2 + 1 + 1 + 1) : NULL;
     model->memory = memory;
     if (!memory) return 0;
-    model->base = (int32_t *)memory;
+    model->at = (uint32_t *)memory;
     model->fast = (uint16_t *)(memory + 4 * padded);
-    model->slow = model->fast + padded + border;
-    model->mag = memory + 8 * padded + border;
-    model->edge = memory + 9 * padded;
+    model->around = (uint16_t *)(memory + 6 * padded);
+    model->slow = (uint16_t *)(memory + 8 * padded) + border;
+    model->mag = memory + 10 * padded + border;
+    model->edge = memory + 11 * padded;
+    model->contexts = memory + 12 * padded;
     for (ptrdiff_t y = 0; y < height; y++) {
         model->edge[y * pitch]++;
         model->edge[y * pitch + width - 1]++;
@@ -55,13 +71,24 @@ static int model_init(Model *model, ptrdiff_t height, ptrdiff_t width) {
         model->edge[x]++;
         model->edge[(height - 1) * pitch + x]++;
     }
+    model_passes(model);
     return 1;
 }
 
+VECTOR static void mean_around(const uint16_t *restrict slow, const uint8_t *restrict edge, uint16_t *restrict around,
+                               ptrdiff_t size, ptrdiff_t pitch) {
+    for (ptrdiff_t i = 0; i < size; i++) {
+        const uint32_t straight = (uint32_t)slow[i - 1] + slow[i + 1] + slow[i - pitch] + slow[i + pitch];
+        around[i] = (uint16_t)((straight + (uint32_t)edge[i] * slow[i]) >> 2);
+    }
+}
+
+/* Turns to a channel, whose plane is not all zero. */
 static void model_channel(Model *model, const Plan *plan, int channel) {
     model->mean_w = plan->mean_w + 4 * channel;
-    model->ctx_w = plan->ctx_w + 6 * channel;
+    model->ctx_w = plan->ctx_w + PASSES * WEIGHTS * channel;
     model->predicted = model->mean_w[0] || model->mean_w[1] || model->mean_w[2] || model->mean_w[3];
+    mean_around(model->slow, model->edge, model->around, model->size, model->pitch);
 }
 
 static uint32_t flag_one(const Model *model) { return model->flag_ones[model->flag_context] << 2; }
@@ -73,29 +100,6 @@ static void flag_update(Model *model, int flag) {
     model->flag_context = (model->flag_context << 1 | (uint32_t)flag) & 3;
 }
 
-VECTOR static void sum_near(const uint16_t *restrict fast, const uint16_t *restrict slow, int32_t *restrict base,
-                            ptrdiff_t size, int32_t w_fast, int32_t w_slow, int32_t one) {
-    for (ptrdiff_t i = 0; i < size; i++) base[i] = w_fast * fast[i] + w_slow * slow[i] + one;
-}
-
-VECTOR static void sum_all(const uint16_t *restrict fast, const uint16_t *restrict slow, const uint8_t *restrict edge,
-                           int32_t *restrict base, ptrdiff_t size, ptrdiff_t pitch, int32_t w_fast, int32_t w_slow,
-                           int32_t w_around, int32_t one) {
-    for (ptrdiff_t i = 0; i < size; i++) {
-        const int32_t around = slow[i - 1] + slow[i + 1] + slow[i - pitch] + slow[i + pitch] + edge[i] * slow[i];
-        base[i] = w_fast * fast[i] + w_slow * slow[i] + one + ((w_around * around) >> 2);
-    }
-}
-
-/* Prepares `base` for a plane of the channel. */
-static void model_base(Model *m) {
-    const uint8_t *w = m->ctx_w;
-    if (w[4])
-        sum_all(m->fast, m->slow, m->edge, m->base, m->size, m->pitch, w[2], w[3], w[4], 16 * w[5]);
-    else
-        sum_near(m->fast, m->slow, m->base, m->size, w[2], w[3], 16 * w[5]);
-}
-
 /* The context of 16 * activity: two per octave from 64 on, which are exponent and upper bit of it as a float. */
 static inline int32_t context_of(int32_t activity) {
     const float number = (float)activity;
@@ -105,25 +109,41 @@ static inline int32_t context_of(int32_t activity) {
     return bucket < 0 ? 0 : bucket < CONTEXTS - 1 ? bucket : CONTEXTS - 1;
 }
 
-/* Contexts of a row of which nothing is known yet, for a magnitude to the left of 0 and of 1, and 16 * activity for 0. */
-VECTOR static void contexts_before(const int32_t *restrict base, const uint8_t *restrict top, ptrdiff_t count,
-                                   int32_t straight, int32_t diagonal, int32_t *restrict activity,
-                                   uint8_t *restrict after_0, uint8_t *restrict after_1) {
-    for (ptrdiff_t x = 0; x < count; x++) {
-        const int32_t known = base[x] + straight * top[x] + diagonal * (top[x - 1] + top[x + 1]);
-        activity[x] = known;
-        after_0[x] = (uint8_t)context_of(known);
-        after_1[x] = (uint8_t)context_of(known + straight);
+/* The part of 16 * activity that the planes before have told. */
+static inline int32_t known_of(const Model *model, const uint8_t *w, ptrdiff_t i) {
+    return w[2] * model->fast[i] + w[3] * model->slow[i] + w[4] * model->around[i] + 16 * w[5];
+}
+
+VECTOR static void contexts_alone(const uint16_t *restrict fast, const uint16_t *restrict slow,
+                                  const uint16_t *restrict around, ptrdiff_t size, int32_t w_fast, int32_t w_slow,
+                                  int32_t w_around, int32_t one, uint8_t *restrict contexts) {
+    for (ptrdiff_t i = 0; i < size; i++)
+        contexts[i] = (uint8_t)context_of(w_fast * fast[i] + w_slow * slow[i] + w_around * around[i] + one);
+}
+
+/* The same with the magnitudes at distances of a, b and their opposites. */
+VECTOR static void contexts_beside(const uint16_t *restrict fast, const uint16_t *restrict slow,
+                                   const uint16_t *restrict around, ptrdiff_t size, int32_t w_fast, int32_t w_slow,
+                                   int32_t w_around, int32_t one, const uint8_t *restrict mag, ptrdiff_t a, ptrdiff_t b,
+                                   int32_t w_beside, uint8_t *restrict contexts) {
+    for (ptrdiff_t i = 0; i < size; i++) {
+        const int32_t beside = mag[i - a] + mag[i + a] + mag[i - b] + mag[i + b];
+        const int32_t known = w_fast * fast[i] + w_slow * slow[i] + w_around * around[i] + one;
+        contexts[i] = (uint8_t)context_of(known + w_beside * beside);
     }
 }
 
-/* Contexts of all positions of a plane whose magnitudes are known. */
-VECTOR static void contexts_after(const int32_t *restrict base, const uint8_t *restrict mag, ptrdiff_t size,
-                                  ptrdiff_t pitch, int32_t straight, int32_t diagonal, uint8_t *restrict contexts) {
-    for (ptrdiff_t i = 0; i < size; i++) {
-        const int32_t near = mag[i - 1] + mag[i - pitch], far = mag[i - pitch - 1] + mag[i - pitch + 1];
-        contexts[i] = (uint8_t)context_of(base[i] + straight * near + diagonal * far);
-    }
+/* Contexts for a pass, wherever in the plane; the passes before it are coded. */
+static void model_contexts(Model *m, int pass) {
+    const uint8_t *w = m->ctx_w + WEIGHTS * pass;
+    if (pass == 0)
+        contexts_alone(m->fast, m->slow, m->around, m->size, w[2], w[3], w[4], 16 * w[5], m->contexts);
+    else if (pass == 1)
+        contexts_beside(m->fast, m->slow, m->around, m->size, w[2], w[3], w[4], 16 * w[5], m->mag, m->pitch + 1,
+                        m->pitch - 1, 16 * w[1], m->contexts);
+    else
+        contexts_beside(m->fast, m->slow, m->around, m->size, w[2], w[3], w[4], 16 * w[5], m->mag, m->pitch, 1, 16 * w[0],
+                        m->contexts);
 }
 
 VECTOR static void update_coded(uint16_t *restrict fast, uint16_t *restrict slow, const uint8_t *restrict mag,
@@ -149,9 +169,16 @@ static void model_update(Model *model, int coded) {
         update_zero(model->fast, model->slow, model->size);
 }
 
-/* ---- prediction, for the few channels that have one; planes are [height][pitch] ---- */
+/* ---- channels with a prediction, few of learned latents, are coded row by row ---- */
 
-/* The part of the predictions of row y that the row above gives. */
+/* 16 * activity at row y without the left neighbour. */
+static void known_row(const Model *model, ptrdiff_t y, int32_t *restrict known) {
+    const uint8_t *w = model->ctx_w, *top = model->mag + (y - 1) * model->pitch;
+    for (ptrdiff_t x = 0; x < model->width; x++)
+        known[x] = known_of(model, w, y * model->pitch + x) + 16 * (w[0] * top[x] + w[1] * (top[x - 1] + top[x + 1]));
+}
+
+/* The part of the predictions of row y that the row above gives; planes are [height][pitch]. */
 static void predict_above(const Model *model, const int16_t *restrict row, ptrdiff_t y, int32_t *restrict above) {
     const ptrdiff_t width = model->width, last = width - 1;
     if (y == 0) {

@@ -10,7 +10,7 @@ import os
 import warnings
 import weakref
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,12 +47,41 @@ BACKEND = "python" if _native is None else "native"
 if _native is None:
     from . import purecoder  # 10 ms at every start, which the C coder does without
 
-# Prepared tables per set, dropped with the tables they belong to.
+
+class _Prepared(NamedTuple):
+    """What coding at one quality needs of the tables; arrays for the Python coder, bytes for the one in C."""
+
+    plan: Any  # shared by the qualities of a table set
+    steps: Any
+    recon: Any
+    round256: int
+
+
+# By tables, and dropped with them: plans by set, the rest by quality.
 _plans: weakref.WeakKeyDictionary[EntropyTables, dict[int, Any]] = weakref.WeakKeyDictionary()
+_prepared: weakref.WeakKeyDictionary[EntropyTables, dict[int, _Prepared]] = weakref.WeakKeyDictionary()
 
 
-def _plan(tables: EntropyTables, quality: int) -> Any:
-    table_set = tables.set_for(quality)
+def _prepare(tables: EntropyTables, quality: int) -> _Prepared:
+    qualities = _prepared.get(tables)
+    if qualities is None:
+        qualities = _prepared.setdefault(tables, {})
+    # The type is part of the check: True would be found as 1.
+    found = qualities.get(quality) if type(quality) is int else None
+    if found is None:
+        quality = check_quality(quality)
+        table_set = tables.set_for(quality)
+        steps, recon = tables.steps(quality), tables.recon[table_set]
+        plan, round256 = _plan(tables, table_set), int(tables.round256[quality - 1])
+        native = _native is not None
+        found = _Prepared(
+            plan, steps.tobytes() if native else steps, recon.tobytes() if native else recon, round256
+        )
+        qualities[quality] = found
+    return found
+
+
+def _plan(tables: EntropyTables, table_set: int) -> Any:
     plans = _plans.setdefault(tables, {})
     if table_set not in plans:
         if _native is None:
@@ -83,7 +112,7 @@ def encode_symbols(symbols: NDArray[np.int16], tables: EntropyTables, quality: i
     _check_shape(symbols.shape, tables)
     if symbols.min() < -MAX_SYMBOL or symbols.max() > MAX_SYMBOL:
         raise EdgepressError(f"symbols must be in -{MAX_SYMBOL}..{MAX_SYMBOL}")
-    plan = _plan(tables, quality)
+    plan = _prepare(tables, quality).plan
     if _native is None:
         return purecoder.encode(plan, symbols)
     _, height, width = symbols.shape
@@ -101,12 +130,11 @@ def encode_latent(latent: NDArray[np.int8], zero_point: int, tables: EntropyTabl
     height, width, channels = latent.shape
     _check_shape((channels, height, width), tables)
     _check_zero_point(zero_point)
-    plan = _plan(tables, quality)
-    steps, round256 = tables.steps(quality), int(tables.round256[quality - 1])
+    plan, steps, _, round256 = _prepare(tables, quality)
     if _native is None:
         return purecoder.encode_latent(plan, latent, zero_point, steps, round256)
     whole = np.ascontiguousarray(latent)
-    return _native.encode_latent(plan, whole, steps.tobytes(), zero_point, round256, height, width)
+    return _native.encode_latent(plan, whole, steps, zero_point, round256, height, width)
 
 
 def decode_symbols(
@@ -119,7 +147,7 @@ def decode_symbols(
         EdgepressError: a shape that does not fit the tables.
     """
     _check_shape(shape, tables)
-    plan = _plan(tables, quality)
+    plan = _prepare(tables, quality).plan
     if _native is None:
         return purecoder.decode(plan, bytes(data), shape)
     try:
@@ -140,13 +168,10 @@ def decode_latent(
         return dequantize(decode_symbols(data, shape, tables, quality), zero_point, tables, quality)
     _check_shape(shape, tables)
     _check_zero_point(zero_point)
-    plan = _plan(tables, quality)
-    recon, steps = tables.recon[tables.set_for(quality)], tables.steps(quality)
+    plan, steps, recon, _ = _prepare(tables, quality)
     channels, height, width = shape
     try:
-        latent = _native.decode_latent(
-            plan, bytes(data), recon.tobytes(), steps.tobytes(), zero_point, height, width
-        )
+        latent = _native.decode_latent(plan, bytes(data), recon, steps, zero_point, height, width)
     except ValueError as error:
         raise CorruptStreamError(str(error)) from None
     return np.frombuffer(latent, np.int8).reshape(height, width, channels)
@@ -164,11 +189,10 @@ def quantize(
     height, width, channels = latent.shape
     _check_shape((channels, height, width), tables)
     _check_zero_point(zero_point)
-    index = check_quality(quality) - 1
-    steps, round256 = tables.steps(quality), int(tables.round256[index])
+    _, steps, _, round256 = _prepare(tables, quality)
     if _native is None:
         return purecoder.quantize(latent, zero_point, steps, round256)
-    symbols = _native.quantize(np.ascontiguousarray(latent), steps.tobytes(), zero_point, round256)
+    symbols = _native.quantize(np.ascontiguousarray(latent), steps, zero_point, round256)
     return np.frombuffer(symbols, np.int16).reshape(channels, height, width)
 
 
@@ -183,12 +207,11 @@ def dequantize(
     _check_array("symbols", symbols, np.int16)
     _check_shape(symbols.shape, tables)
     _check_zero_point(zero_point)
-    steps = tables.steps(quality)
-    recon = tables.recon[tables.set_for(quality)]
+    _, steps, recon, _ = _prepare(tables, quality)
     if _native is None:
         return purecoder.dequantize(symbols, zero_point, steps, recon)
     channels, height, width = symbols.shape
-    latent = _native.dequantize(np.ascontiguousarray(symbols), recon.tobytes(), steps.tobytes(), zero_point)
+    latent = _native.dequantize(np.ascontiguousarray(symbols), recon, steps, zero_point)
     return np.frombuffer(latent, np.int8).reshape(height, width, channels)
 
 

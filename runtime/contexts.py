@@ -4,7 +4,11 @@ This is the reference for `_coder.c`. All functions take arrays whose last two a
 images of a batch), so that the fitting of the tables computes exactly what the coder will.
 
 Method: context quantization of a weighted sum of neighbouring magnitudes, as in lossless image coding (Weinberger,
-Seroussi, Sapiro: LOCO-I, 2000; Wu and Memon: CALIC, 1997), here over space and over the channels coded before.
+Seroussi, Sapiro: LOCO-I, 2000; Wu and Memon: CALIC, 1997), here over space and over the channels coded before. A plane is
+coded in three passes, as in interlaced images: positions of even rows and columns, those of odd rows and columns, which lie
+between four of the first, and the rest, which lie between four of both. No context needs a symbol of its own
+pass, so that a decoder can work on several symbols at once. Channels with a prediction, of which learned latents have few,
+are coded row by row instead, with the neighbours to the left and above.
 """
 
 from __future__ import annotations
@@ -62,14 +66,30 @@ def magnitude(residual: Ints) -> Ints:
     return np.minimum(np.abs(residual), MAX_SYMBOL)
 
 
-def near(magnitudes: Ints) -> tuple[Ints, Ints]:
-    """(left + top, top-left + top-right) magnitudes of the same plane, int32, zero outside."""
-    straight, diagonal = np.zeros_like(magnitudes), np.zeros_like(magnitudes)
-    straight[..., 1:] += magnitudes[..., :-1]
-    straight[..., 1:, :] += magnitudes[..., :-1, :]
-    diagonal[..., 1:, 1:] += magnitudes[..., :-1, :-1]
-    diagonal[..., 1:, :-1] += magnitudes[..., :-1, 1:]
-    return straight, diagonal
+def pass_of(height: int, width: int) -> NDArray[np.uint8]:
+    """The pass 0..2 in which each position is coded, uint8[H,W]; within a pass it is row by row."""
+    y, x = np.indices((height, width)) % 2
+    return np.where(y == x, y, 2).astype(np.uint8)
+
+
+def _shifted(values: Ints, rows: int, columns: int) -> Ints:
+    """The value `rows` below and `columns` to the right of each position, zero outside; -1, 0 or 1."""
+    height, width = values.shape[-2:]
+    result = np.zeros_like(values)
+    result[..., max(-rows, 0) : height - max(rows, 0), max(-columns, 0) : width - max(columns, 0)] = values[
+        ..., max(rows, 0) : height - max(-rows, 0), max(columns, 0) : width - max(-columns, 0)
+    ]
+    return result
+
+
+def near(magnitudes: Ints, predicted: bool) -> tuple[Ints, Ints]:
+    """The sums of the (straight, diagonal) neighbours' magnitudes that are known when a position is coded, int32."""
+    up, down, left, right = (_shifted(magnitudes, *by) for by in ((-1, 0), (1, 0), (0, -1), (0, 1)))
+    if predicted:
+        return left + up, _shifted(up, 0, -1) + _shifted(up, 0, 1)
+    diagonal = sum(_shifted(row, 0, by) for row in (up, down) for by in (-1, 1))
+    step = pass_of(*magnitudes.shape[-2:])
+    return np.where(step == 2, up + down + left + right, 0), np.where(step == 1, diagonal, 0)
 
 
 class Maps:
@@ -80,7 +100,7 @@ class Maps:
         self.slow: Ints = np.zeros(shape, np.int32)
 
     def around(self) -> Ints:
-        """The sum of `slow` at the four neighbours; outside counts as the position itself."""
+        """The mean of `slow` at the four neighbours, rounded down; outside counts as the position itself."""
         slow = self.slow
         total = np.empty_like(slow)
         total[..., 1:] = slow[..., :-1]
@@ -91,13 +111,14 @@ class Maps:
         total[..., 0, :] += slow[..., 0, :]
         total[..., :-1, :] += slow[..., 1:, :]
         total[..., -1, :] += slow[..., -1, :]
-        return total
+        return total >> 2
 
-    def base(self, weights: NDArray[np.uint8]) -> Ints:
-        """The part of 16 * activity that is known before the plane is coded; `weights` is `ctx_w` (uint8[6])."""
-        _, _, fast, slow, around, one = (int(w) for w in weights)
-        total = fast * self.fast + slow * self.slow + 16 * one
-        return total + ((around * self.around()) >> 2) if around else total
+    def known(self, weights: NDArray[np.uint8], predicted: bool) -> Ints:
+        """The part of 16 * activity that is known before the plane is coded; `weights` is `ctx_w` (uint8[3,6])."""
+        height, width = self.slow.shape[-2:]
+        each = weights[0] if predicted else weights[pass_of(height, width)]
+        _, _, fast, slow, around, one = np.moveaxis(each.astype(np.int32), -1, 0)
+        return fast * self.fast + slow * self.slow + around * self.around() + 16 * one
 
     def update(self, magnitudes: Ints) -> None:
         """Take in the magnitudes of the plane just coded."""
@@ -116,10 +137,13 @@ class Maps:
         self.slow -= self.slow >> 4
 
 
-def activity(base: Ints, magnitudes: Ints, weights: NDArray[np.uint8]) -> Ints:
-    """t, the expected magnitude of each residual on the channel's own scale; `weights` is `ctx_w` (uint8[6])."""
-    straight, diagonal = near(magnitudes)
-    return (base + 16 * (int(weights[0]) * straight + int(weights[1]) * diagonal)) >> 4
+def activity(known: Ints, magnitudes: Ints, weights: NDArray[np.uint8], predicted: bool) -> Ints:
+    """t, the expected magnitude of each residual on the channel's own scale; `weights` is `ctx_w` (uint8[3,6])."""
+    straight, diagonal = near(magnitudes, predicted)
+    w = weights[:, :2].astype(np.int32)
+    if predicted:
+        return (known + 16 * (w[0, 0] * straight + w[0, 1] * diagonal)) >> 4
+    return (known + 16 * (w[2, 0] * straight + w[1, 1] * diagonal)) >> 4
 
 
 def bucket(activities: Ints) -> NDArray[np.uint8]:

@@ -8,7 +8,9 @@ from typing import Any
 
 from .errors import BadPackageError
 
-FORMAT = 2  # 1, of a development version, had one latent step for all channels
+FORMAT = (
+    3  # 1 and 2, of development versions, had one latent step for all channels, and planes coded row by row
+)
 MEMBERS = ("encoder.tflite", "decoder.tflite", "entropy.bin")
 MAX_STRIDE = 256
 MAX_TILE = 4096

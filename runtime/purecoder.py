@@ -1,7 +1,10 @@
 """The entropy coder in Python and numpy: used where the C extension is missing; same bytes, hundreds of times slower.
 
-Method: rANS (Duda 2013) with the 32-bit state and 16-bit renormalization of Giesen's public-domain `ryg_rans`. A
-stream is the final state of the encoder (4 bytes) and then 16-bit words in decoding order, all little-endian.
+Method: rANS (Duda 2013) with the 32-bit state and 16-bit renormalization of Giesen's public-domain `ryg_rans`, and as
+there with two states that take turns (Giesen: Interleaved entropy coders, 2014). The second one begins as the first word that
+the encoder would write, so that it costs nothing; the decoder, once it has no more words, takes that word out of it again and
+goes on with one. A stream is the two final states of the encoder (4 bytes each; only one where no word was ever due) and then
+16-bit words in decoding order, all little-endian.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from numpy.typing import NDArray
 
 from . import contexts
 from .errors import CorruptStreamError
-from .tables import MAX_SYMBOL, PROB_BITS, PROB_SCALE, EntropyTables
+from .tables import MAX_SYMBOL, PASSES, PROB_BITS, PROB_SCALE, EntropyTables
 
 STATE_START = 1 << 16
 RAW_FREQ = PROB_SCALE // 2
@@ -28,6 +31,7 @@ class Plan:
         self.order: list[int] = tables.order[table_set].tolist()
         self.mean_w = tables.mean_w[table_set]
         self.ctx_w = tables.ctx_w[table_set]
+        self.predicted: list[bool] = self.mean_w.any(axis=1).tolist()
         self.table_of = tables.table_of[table_set]
         self.radius = tables.bank_radius.astype(np.int32)
         self.radii: list[int] = self.radius.tolist()
@@ -74,29 +78,50 @@ def model_plane(plane: NDArray[np.int16], channel: int, plan: Plan, maps: contex
     """Residuals and bank entries of a plane (int16[..., H, W]) that is not all zero; updates `maps`."""
     residual = plane - contexts.predict(plane, plan.mean_w[channel])
     magnitudes = contexts.magnitude(residual)
-    weights = plan.ctx_w[channel]
-    context = contexts.bucket(contexts.activity(maps.base(weights), magnitudes, weights))
+    entry = _entries(magnitudes, channel, plan, maps)
     maps.update(magnitudes)
-    return PlaneModel(residual, plan.table_of[channel][context].astype(np.int32))
+    return PlaneModel(residual, entry)
+
+
+def _entries(
+    magnitudes: NDArray[np.int32], channel: int, plan: Plan, maps: contexts.Maps
+) -> NDArray[np.int32]:
+    """The bank entry of each position, int32[..., H, W]."""
+    weights, predicted = plan.ctx_w[channel], plan.predicted[channel]
+    known = maps.known(weights, predicted)
+    context = contexts.bucket(contexts.activity(known, magnitudes, weights, predicted))
+    return plan.table_of[channel][context].astype(np.int32)
+
+
+# What is coded: start and frequency, and which of the two states has its turn.
+Unit = tuple[int, int, int]
 
 
 def encode(plan: Plan, symbols: NDArray[np.int16]) -> bytes:
     """The stream of symbols int16[C,H,W]."""
-    pairs: list[tuple[int, int]] = []  # (start, frequency) in decoding order
+    units: list[Unit] = []  # in decoding order
     flags = FlagModel()
     maps = contexts.Maps(symbols.shape[1:])
+    step = contexts.pass_of(*symbols.shape[1:])
     for channel in plan.order:
         plane = symbols[channel]
         flag = int(plane.any())
         one = flags.one
-        pairs.append((0, one) if flag else (one, PROB_SCALE - one))
+        units.append((0, one, 0) if flag else (one, PROB_SCALE - one, 0))
         flags.update(flag)
-        if flag:
-            model = model_plane(plane, channel, plan, maps)
-            _plane_pairs(pairs, plan, model.residual.ravel(), model.entry.ravel())
-        else:
+        if not flag:
             maps.decay()
-    return _rans_encode(pairs)
+            continue
+        model = model_plane(plane, channel, plan, maps)
+        if plan.predicted[channel]:
+            _add_predicted(units, plan, model.residual.ravel(), model.entry.ravel())
+            continue
+        first = 0
+        for number in range(PASSES):
+            chosen = step == number
+            _add_pass(units, plan, model.residual[chosen], model.entry[chosen], first)
+            first += int(chosen.sum())
+    return _rans_encode(units)
 
 
 def encode_latent(
@@ -104,101 +129,123 @@ def encode_latent(
 ) -> bytes:
     """The stream of a latent int8[H,W,C] without the ones that cost too much (see `coder.encode_latent`)."""
     symbols = quantize(latent, zero_point, steps, round256)
+    # In 1/4096 of an int8 step, 256 * 16 being the units of `dead` and of the steps.
     values = np.abs(latent.transpose(2, 0, 1).astype(np.int32) - zero_point) * 4096
+    dead = np.array(plan.dead, np.int32)
     maps = contexts.Maps(symbols.shape[1:])
+    step = contexts.pass_of(*symbols.shape[1:])
     for channel in plan.order:
         plane = symbols[channel]
-        if not plane.any():
+        if not plan.predicted[channel]:
+            for number in range(PASSES if plane.any() else 0):
+                entry = _entries(contexts.magnitude(plane.astype(np.int32)), channel, plan, maps)
+                dear = values[channel] < (128 + dead[entry]) * int(steps[channel])
+                plane[(step == number) & (np.abs(plane) == 1) & dear] = 0
+        if plane.any():
+            model_plane(plane, channel, plan, maps)
+        else:
             maps.decay()
-            continue
-        if not plan.mean_w[channel].any():
-            _leave_out(plane, channel, plan, maps, values[channel], int(steps[channel]))
-        model_plane(plane, channel, plan, maps)
     return encode(plan, symbols)
 
 
-def _leave_out(
-    plane: NDArray[np.int16],
-    channel: int,
-    plan: Plan,
-    maps: contexts.Maps,
-    values: NDArray[np.int32],
-    step16: int,
-) -> None:
-    """Set ones of a plane without prediction to zero, in the order of coding, where they cost too much.
-
-    `values` are 4096 * magnitude in int8 steps, 256 * 16 being the units of `dead` and of `step16`.
-    """
-    ctx_w = plan.ctx_w[channel]
-    entries = plan.table_of[channel].tolist()
-    base = maps.base(ctx_w)
-    for y in range(plane.shape[0]):
-        rows = slice(max(y - 1, 0), y + 1)
-        magnitudes = contexts.magnitude(plane[rows].astype(np.int32))
-        magnitudes[-1] = 0
-        known = (contexts.activity(base[rows], magnitudes, ctx_w)[-1] << 4).tolist()
-        row, sizes, magnitude = plane[y].tolist(), values[y].tolist(), 0
-        for x, symbol in enumerate(row):
-            activity = known[x] + 16 * int(ctx_w[0]) * magnitude >> 4
-            entry = entries[contexts.BUCKETS[min(activity, contexts.LAST_ACTIVITY)]]
-            if abs(symbol) == 1 and sizes[x] < (128 + plan.dead[entry]) * step16:
-                row[x] = symbol = 0
-            magnitude = min(abs(symbol), MAX_SYMBOL)
-        plane[y] = row
-
-
-def _plane_pairs(
-    pairs: list[tuple[int, int]], plan: Plan, residual: NDArray[np.int32], entry: NDArray[np.int32]
-) -> None:
+def _coded(
+    plan: Plan, residual: NDArray[np.int32], entry: NDArray[np.int32]
+) -> tuple[list[int], list[int], list[int]]:
+    """Starts and frequencies of residuals or escapes, and which of them are escapes."""
     radius = plan.radius[entry]
     escaped = np.abs(residual) > radius
     index = plan.offset[entry] + np.where(escaped, 2 * radius + 1, residual + radius)
-    coded = list(zip(plan.start[index].tolist(), plan.freq[index].tolist(), strict=True))
+    return plan.start[index].tolist(), plan.freq[index].tolist(), np.flatnonzero(escaped).tolist()
+
+
+def _escape_units(residual: int, radius: int) -> list[Unit]:
+    """What follows an escape: the Exp-Golomb code of the excess over the radius, and the sign, all by the first state."""
+    number = abs(residual) - radius
+    bits = "0" * (number.bit_length() - 1) + f"{number:b}" + ("1" if residual < 0 else "0")
+    return [(RAW_FREQ if bit == "1" else 0, RAW_FREQ, 0) for bit in bits]
+
+
+def _add_pass(
+    units: list[Unit], plan: Plan, residual: NDArray[np.int32], entry: NDArray[np.int32], first: int
+) -> None:
+    """The symbols of a pass, of which the first is number `first` of the plane, then what follows their escapes."""
+    starts, freqs, escapes = _coded(plan, residual, entry)
+    turns = [k % 2 for k in range(first, first + len(starts))]
+    units += zip(starts, freqs, turns, strict=True)
+    for k in escapes:
+        units += _escape_units(int(residual[k]), plan.radii[int(entry[k])])
+
+
+def _add_predicted(
+    units: list[Unit], plan: Plan, residual: NDArray[np.int32], entry: NDArray[np.int32]
+) -> None:
+    """The symbols of a plane with a prediction, all by the first state, each followed by what its escape needs."""
+    starts, freqs, escapes = _coded(plan, residual, entry)
+    coded = list(zip(starts, freqs, [0] * len(starts), strict=True))
     begin = 0
-    for position in np.flatnonzero(escaped).tolist():
-        pairs += coded[begin : position + 1]
-        begin = position + 1
-        value = int(residual[position])
-        number = abs(value) - int(radius[position])  # Exp-Golomb codes the excess plus one
-        bits = "0" * (number.bit_length() - 1) + f"{number:b}" + ("1" if value < 0 else "0")
-        pairs += [(RAW_FREQ if bit == "1" else 0, RAW_FREQ) for bit in bits]
-    pairs += coded[begin:]
+    for k in escapes:
+        units += coded[begin : k + 1]
+        begin = k + 1
+        units += _escape_units(int(residual[k]), plan.radii[int(entry[k])])
+    units += coded[begin:]
 
 
-def _rans_encode(pairs: list[tuple[int, int]]) -> bytes:
-    state = STATE_START
+def _rans_encode(units: list[Unit]) -> bytes:
+    states = [STATE_START]
     words = []
-    for start, freq in reversed(pairs):
+    for start, freq, turn in reversed(units):
+        both = len(states) == 2
+        state = states[turn if both else 0]
         if state >= freq << 18:
-            words.append(state & 0xFFFF)
+            if both:
+                words.append(state & 0xFFFF)
+            else:
+                states = [STATE_START | state & 0xFFFF] * 2
+                both = True
             state >>= 16
-        state = (state // freq << PROB_BITS) + start + state % freq
+        states[turn if both else 0] = (state // freq << PROB_BITS) + start + state % freq
     words.reverse()
-    return state.to_bytes(4, "little") + np.array(words, "<u2").tobytes()
+    return np.array(states, "<u4").tobytes() + np.array(words, "<u2").tobytes()
 
 
 class _Decoder:
     """The state of a rANS decoder."""
 
     def __init__(self, data: bytes) -> None:
-        if len(data) < 4 or len(data) % 2:
+        if len(data) < 4 or len(data) % 2 or len(data) == 6:
             raise CorruptStreamError("the compressed data has an impossible length")
-        self.state = int.from_bytes(data[:4], "little")
-        self.words = iter(np.frombuffer(data, "<u2", offset=4).tolist())
+        self.states: list[int] = np.frombuffer(data[:8], "<u4").tolist()
+        self.words = iter(np.frombuffer(data, "<u2", offset=4 * len(self.states)).tolist())
 
-    def advance(self, start: int, freq: int) -> None:
-        state = freq * (self.state >> PROB_BITS) + (self.state & (PROB_SCALE - 1)) - start
+    def slot(self, turn: int) -> int:
+        """What the state whose turn it is says about the next symbol."""
+        return self.states[turn if len(self.states) == 2 else 0] & (PROB_SCALE - 1)
+
+    def advance(self, start: int, freq: int, turn: int) -> None:
+        both = len(self.states) == 2
+        state = self.states[turn if both else 0]
+        state = freq * (state >> PROB_BITS) + (state & (PROB_SCALE - 1)) - start
         if state < STATE_START:
             word = next(self.words, None)
-            if word is None:
-                raise CorruptStreamError("the compressed data ends too early")
+            if word is None:  # the one that the other state began as
+                if not both or self.states[1 - turn] >> 16 != 1:
+                    raise CorruptStreamError("the compressed data ends too early")
+                self.states = [state << 16 | self.states[1 - turn] & 0xFFFF]
+                return
             state = state << 16 | word
-        self.state = state
+        self.states[turn if both else 0] = state
+
+    def symbol(self, plan: Plan, entry: int, turn: int) -> int | None:
+        """The residual under a bank entry; None for an escape."""
+        index = bisect_right(plan.starts[entry], self.slot(turn)) - 1
+        self.advance(plan.starts[entry][index], plan.freqs[entry][index], turn)
+        radius = plan.radii[entry]
+        return index - radius if index <= 2 * radius else None
 
     def bit(self, one: int) -> int:
         """A binary decision whose 1 has the frequency `one` at the low end of the range."""
-        bit = int(self.state & (PROB_SCALE - 1) < one)
-        self.advance(0 if bit else one, one if bit else PROB_SCALE - one)
+        bit = int(self.slot(0) < one)
+        self.advance(0 if bit else one, one if bit else PROB_SCALE - one, 0)
         return bit
 
     def raw(self) -> int:
@@ -219,7 +266,7 @@ class _Decoder:
         return -value if self.raw() else value
 
     def finish(self) -> None:
-        if self.state != STATE_START or next(self.words, None) is not None:
+        if self.states != [STATE_START] or next(self.words, None) is not None:
             raise CorruptStreamError("the compressed data does not end where it should")
 
 
@@ -232,27 +279,52 @@ def decode(plan: Plan, data: bytes, shape: tuple[int, int, int]) -> NDArray[np.i
     for channel in plan.order:
         flag = decoder.bit(flags.one)
         flags.update(flag)
-        if flag:
-            _decode_plane(decoder, plan, channel, symbols[channel], maps)
-        else:
+        if not flag:
             maps.decay()
+        elif plan.predicted[channel]:
+            _decode_predicted(decoder, plan, channel, symbols[channel], maps)
+        else:
+            _decode_passes(decoder, plan, channel, symbols[channel], maps)
     decoder.finish()
     return symbols
 
 
-def _decode_plane(
+def _decode_passes(
     decoder: _Decoder, plan: Plan, channel: int, plane: NDArray[np.int16], maps: contexts.Maps
 ) -> None:
-    """Decode one plane into `plane` (int16[H,W], zero) row by row and update `maps`."""
+    """Decode one plane without a prediction into `plane` (int16[H,W], zero) and update `maps`."""
+    step = contexts.pass_of(*plane.shape)
+    magnitudes = np.zeros(plane.shape, np.int32)
+    first = 0
+    for number in range(PASSES):
+        chosen = step == number
+        entries = _entries(magnitudes, channel, plan, maps)[chosen].tolist()
+        found = [decoder.symbol(plan, entry, k % 2) for k, entry in enumerate(entries, first)]
+        values = [
+            decoder.escape(plan.radii[entry]) if residual is None else residual
+            for residual, entry in zip(found, entries, strict=True)
+        ]
+        if any(abs(value) > MAX_SYMBOL for value in values):
+            raise CorruptStreamError("the compressed data holds a symbol out of range")
+        plane[chosen] = values
+        magnitudes[chosen] = np.abs(plane[chosen])
+        first += len(entries)
+    maps.update(magnitudes)
+
+
+def _decode_predicted(
+    decoder: _Decoder, plan: Plan, channel: int, plane: NDArray[np.int16], maps: contexts.Maps
+) -> None:
+    """The same for a plane with a prediction, row by row."""
     weights = plan.mean_w[channel].tolist()
     ctx_w = plan.ctx_w[channel]
     entries = plan.table_of[channel].tolist()
-    base = maps.base(ctx_w)
+    base = maps.known(ctx_w, True)
     magnitudes = np.zeros(plane.shape, np.int32)
     for y in range(plane.shape[0]):
         # What is known of the row before its first symbol: the rows above, and zeros in the row itself.
         rows = slice(max(y - 1, 0), y + 1)
-        known = (contexts.activity(base[rows], magnitudes[rows], ctx_w)[-1] << 4).tolist()
+        known = (contexts.activity(base[rows], magnitudes[rows], ctx_w, True)[-1] << 4).tolist()
         _, top, top_left, top_right = (part[-1] for part in contexts.causal(plane[rows]))
         if y:
             above = (weights[1] * top + weights[2] * top_left + weights[3] * top_right + 32).tolist()
@@ -260,39 +332,22 @@ def _decode_plane(
         else:
             above = [32] * plane.shape[1]
             left_w, left = sum(weights), 0
-        plane[y], magnitudes[y] = _decode_row(
-            decoder, plan, entries, known, above, left_w, left, int(ctx_w[0])
-        )
+        straight_w = 16 * int(ctx_w[0, 0])
+        row, sizes, magnitude = [], [], 0
+        for x, rest in enumerate(above):
+            activity = known[x] + straight_w * magnitude >> 4
+            entry = entries[contexts.BUCKETS[min(activity, contexts.LAST_ACTIVITY)]]
+            residual = decoder.symbol(plan, entry, 0)
+            if residual is None:
+                residual = decoder.escape(plan.radii[entry])
+            left = min(max(left_w * left + rest >> 6, -MAX_SYMBOL), MAX_SYMBOL) + residual
+            if not -MAX_SYMBOL <= left <= MAX_SYMBOL:
+                raise CorruptStreamError("the compressed data holds a symbol out of range")
+            magnitude = min(abs(residual), MAX_SYMBOL)
+            row.append(left)
+            sizes.append(magnitude)
+        plane[y], magnitudes[y] = row, sizes
     maps.update(magnitudes)
-
-
-def _decode_row(
-    decoder: _Decoder,
-    plan: Plan,
-    entries: list[int],
-    known: list[int],
-    above: list[int],
-    left_w: int,
-    left: int,
-    straight_w: int,
-) -> tuple[list[int], list[int]]:
-    """The symbols and magnitudes of one row; `known` and `above` are its activity and prediction without `left`."""
-    row, magnitudes = [], []
-    magnitude = 0
-    for base, rest in zip(known, above, strict=True):
-        activity = base + 16 * straight_w * magnitude >> 4
-        entry = entries[contexts.BUCKETS[min(activity, contexts.LAST_ACTIVITY)]]
-        starts, radius = plan.starts[entry], plan.radii[entry]
-        index = bisect_right(starts, decoder.state & (PROB_SCALE - 1)) - 1
-        decoder.advance(starts[index], plan.freqs[entry][index])
-        residual = index - radius if index <= 2 * radius else decoder.escape(radius)
-        left = min(max(left_w * left + rest >> 6, -MAX_SYMBOL), MAX_SYMBOL) + residual
-        if not -MAX_SYMBOL <= left <= MAX_SYMBOL:
-            raise CorruptStreamError("the compressed data holds a symbol out of range")
-        magnitude = min(abs(residual), MAX_SYMBOL)
-        row.append(left)
-        magnitudes.append(magnitude)
-    return row, magnitudes
 
 
 def quantize(
@@ -300,8 +355,10 @@ def quantize(
 ) -> NDArray[np.int16]:
     """Symbols int16[C,H,W] of a latent int8[H,W,C] on steps of steps/16 int8 steps, uint16[C]."""
     values = latent.transpose(2, 0, 1).astype(np.int64) - zero_point
-    step16 = steps.astype(np.int64)[:, None, None]
-    size = (np.abs(values) * (16 * 256) + round256 * step16) // (256 * step16)
+    inverse = -(-(1 << 20) // steps.astype(np.int64))[
+        :, None, None
+    ]  # rounded up, so that whole steps stay whole
+    size = (np.abs(values) * inverse + (round256 << 8)) >> 16
     return np.copysign(size, values).astype(np.int16)
 
 

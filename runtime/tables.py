@@ -21,6 +21,8 @@ PROB_SCALE = 1 << PROB_BITS
 MAX_SYMBOL = 255  # largest |symbol| of a stream
 MAX_CHANNELS = 4096
 MAX_BANK = 255
+MAX_RADIUS = 127
+PASSES = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,9 +40,10 @@ class EntropyTables:
         recon: int8[K,C,2], shift of the reconstruction toward zero in 1/128 of a step, for |s| = 1 and |s| > 1.
         order: uint16[K,C], the permutation in which channel planes are coded.
         mean_w: int8[K,C,4], weights (1/64) of the left, top, top-left and top-right symbols in the prediction.
-        ctx_w: uint8[K,C,6], weights of the activity features (see `contexts.activity`).
+        ctx_w: uint8[K,C,3,6], weights of the activity features in each pass (see contexts.py); only the first six of a channel
+            with a prediction are used, and the weights of neighbours that a pass does not know are not.
         table_of: uint8[K,C,24], the bank entry that codes each context.
-        bank_radius: uint8[M], R of each bank entry: residuals -R..R are coded directly, others escape.
+        bank_radius: uint8[M], R of each bank entry, at most 127: residuals -R..R are coded directly, others escape.
         bank_dead: uint8[M], how far beyond half a step, in 1/256 of it, a value must lie for the encoder to make it 1 or -1
             instead of 0 where this entry codes it: the price of its bits. For channels without a prediction.
         bank_freq: uint16[sum(2R+2)], frequencies of -R..R and of the escape of each entry; each entry sums to 2**14.
@@ -88,6 +91,7 @@ class EntropyTables:
         identity = np.arange(self.channels)
         _require(bool((np.sort(self.order, axis=1) == identity).all()), "order", "is not a permutation")
         _require(self.table_of.max() < self.bank, "table_of", "names a bank entry that does not exist")
+        _require(self.bank_radius.max() <= MAX_RADIUS, "bank_radius", f"has a radius above {MAX_RADIUS}")
         sizes = 2 * self.bank_radius.astype(np.int64) + 2
         _require(int(sizes.sum()) == self.bank_freq.size, "bank_freq", "does not fit bank_radius")
         _require(self.bank_freq.min() >= 1, "bank_freq", "has a frequency of 0")
@@ -194,7 +198,7 @@ def _layout(sets: int, channels: int, bank: int, values: int) -> dict[str, tuple
         "recon": (np.int8, (sets, channels, 2)),
         "order": (np.uint16, (sets, channels)),
         "mean_w": (np.int8, (sets, channels, 4)),
-        "ctx_w": (np.uint8, (sets, channels, 6)),
+        "ctx_w": (np.uint8, (sets, channels, PASSES, 6)),
         "table_of": (np.uint8, (sets, channels, CONTEXTS)),
         "bank_radius": (np.uint8, (bank,)),
         "bank_dead": (np.uint8, (bank,)),
@@ -207,7 +211,7 @@ def _check_sizes(sets: int, channels: int, bank: int, values: int) -> None:
         "table sets": (sets, QUALITIES),
         "latent channels": (channels, MAX_CHANNELS),
         "bank entries": (bank, MAX_BANK),
-        "bank values": (values, MAX_BANK * (2 * 255 + 2)),
+        "bank values": (values, MAX_BANK * (2 * MAX_RADIUS + 2)),
     }
     for what, (value, limit) in limits.items():
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 1 <= value <= limit:

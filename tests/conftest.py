@@ -162,7 +162,7 @@ def build_tables(channels: int = CHANNELS, bank: int = 12) -> Any:
 
     radii, frequencies = [], []
     for width in np.geomspace(0.1, 60, bank):
-        radius = int(min(255, np.ceil(4 * width)))
+        radius = int(min(127, np.ceil(4 * width)))
         density = np.exp(-np.abs(np.arange(-radius, radius + 1)) / width)
         density = np.append(density, density[-1]) / (density.sum() + density[-1])
         counts = np.maximum(1, np.floor(density * (PROB_SCALE - density.size))).astype(np.uint16)
@@ -179,8 +179,9 @@ def build_tables(channels: int = CHANNELS, bank: int = 12) -> Any:
         set_of=(quality > 50).astype(np.uint8),
         recon=np.full((*shape, 2), 8, np.int8),
         order=np.stack([np.arange(channels), np.arange(channels)[::-1]]).astype(np.uint16),
-        mean_w=np.tile(np.array([24, 24, -8, 0], np.int8), (*shape, 1)),
-        ctx_w=np.tile(np.array([2, 1, 1, 1, 1, 0], np.uint8), (*shape, 1)),
+        mean_w=np.array([24, 24, -8, 0], np.int8)
+        * (np.arange(channels, dtype=np.int8) % 2).reshape(1, -1, 1).repeat(2, 0),
+        ctx_w=np.tile(np.array([2, 1, 1, 1, 1, 0], np.uint8), (*shape, 3, 1)),
         table_of=np.tile(entry.astype(np.uint8), (*shape, 1)),
         bank_radius=np.array(radii, np.uint8),
         bank_dead=np.zeros(bank, np.uint8),

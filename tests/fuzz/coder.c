@@ -143,17 +143,18 @@ static void try_tables(Input *input) {
     const Py_ssize_t height = 1 + take(input) % 8, width = 1 + take(input) % 8;
     uint16_t order[8] = {0}, freq[8 * 512];
     int8_t mean_w[4 * 8];
-    uint8_t ctx_w[6 * 8], table_of[CONTEXTS * 8], radius[8], dead[8];
+    uint8_t ctx_w[PASSES * WEIGHTS * 8], table_of[CONTEXTS * 8], radius[8], dead[8];
     Py_ssize_t values = 0;
     for (int c = 0; c < channels; c++) order[c] = (uint16_t)(seed % 2 ? take(input) : (c + seed) % channels);
     for (int i = 0; i < 4 * channels; i++) mean_w[i] = (int8_t)take(input);
-    for (int i = 0; i < 6 * channels; i++) ctx_w[i] = take(input);
+    for (int i = 0; i < PASSES * WEIGHTS * channels; i++) ctx_w[i] = take(input);
     for (int i = 0; i < CONTEXTS * channels; i++) {
         table_of[i] = take(input);
         if (seed % 2 == 0 && bank) table_of[i] %= (uint8_t)bank;
     }
     for (int m = 0; m < bank; m++) {
         radius[m] = take(input);
+        if (seed % 2 == 0) radius[m] %= MAX_RADIUS + 1;
         dead[m] = (uint8_t)(37 * radius[m] + seed);
         const int count = 2 * radius[m] + 2;
         int rest = (int)PROB_SCALE - count;
@@ -165,7 +166,7 @@ static void try_tables(Input *input) {
         }
     }
     PyObject *plan = call(prepare, Py_BuildValue("y#y#y#y#y#y#y#", (char *)order, (Py_ssize_t)(2 * channels), (char *)mean_w,
-                                                 (Py_ssize_t)(4 * channels), (char *)ctx_w, (Py_ssize_t)(6 * channels),
+                                                 (Py_ssize_t)(4 * channels), (char *)ctx_w, (Py_ssize_t)(PASSES * WEIGHTS * channels),
                                                  (char *)table_of, (Py_ssize_t)(CONTEXTS * channels), (char *)radius,
                                                  (Py_ssize_t)bank, (char *)dead, (Py_ssize_t)bank, (char *)freq,
                                                  (Py_ssize_t)(2 * values)));

@@ -32,7 +32,7 @@ def coarsen(
         halves: as they will be converted.
         inputs: float32 batches for the encoder (images) and for the decoder (latents), on which noise is measured.
         share: of the noise (mean squared error at the half's output) that int8 makes of all its weights together, what one
-            layer may add. 0.02 leaves the sum within a fifth of what it was.
+            layer may add.
     """
     found: dict[str, int] = {}
     encoder = _coarsened(halves.encoder, inputs[0], share, found)

@@ -12,10 +12,14 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio as psnr
 
 from edgepress.optimize.convert import Job, Pair, convert
+from edgepress.optimize.fit_networks import fit_networks
+from edgepress.optimize.join_branches import join_branches
+from edgepress.optimize.keys import Images
 from edgepress.optimize.latent_range import LatentRange, fill_int8
 from edgepress.optimize.load import Loaded, load
-from edgepress.optimize.pipeline import fit, middle
-from edgepress.optimize.recipe import CodecPart, Recipe
+from edgepress.optimize.made import Int8, LatentScale
+from edgepress.optimize.measure import middle
+from edgepress.optimize.recipe import CodecPart
 from edgepress.optimize.rewrite import Rewritten, rewrite
 from edgepress.optimize.split import Halves, split
 from edgepress.optimize.tflite import undelegated
@@ -25,7 +29,7 @@ from edgepress.runtime.package import write_package
 sys.path.insert(0, str(Path(__file__).parent))
 from zoo import ZOO, Specimen
 
-RECIPE = Recipe(codec=CodecPart(sets=1, bank=12))
+SETTINGS = CodecPart(sets=1, bank=12)
 LEAST = 38.0  # dB between the decoded image and what the float model makes of it
 
 
@@ -57,10 +61,9 @@ def cases(tmp_path_factory, photographs) -> dict[str, Case]:
         rewritten = rewrite(loaded.model, floats, keep=(latent.layer,))
         wholes = [middle(image, latent.unit, 256) for image in floats]
         filled = fill_int8(split(rewritten.model, latent.layer), wholes)
-        jobs.append(
-            Job(filled.halves.encoder, filled.halves.decoder, True, filled.int8_scale, filled.zero_point)
-        )
-        jobs.append(Job(halves.encoder, halves.decoder, True, resizable=False))
+        final = join_branches(filled, wholes)
+        jobs.append(Job(final.encoder, final.decoder, "int8", filled.int8_scale, filled.zero_point))
+        jobs.append(Job(halves.encoder, halves.decoder, "int8", resizable=False))
         made.append((specimen, loaded, halves, rewritten, filled))
     pairs = iter(convert(jobs, photographs))
     cases = {}
@@ -73,6 +76,8 @@ def cases(tmp_path_factory, photographs) -> dict[str, Case]:
 
 def _package(path: Path, halves: Halves, filled: LatentRange, pair: Pair, photographs: Any) -> Codec:
     latent = halves.latent
+    made = Int8(pair, LatentScale.of(filled), None, {})  # the float twin serves other stages
+    place = {"unit": latent.unit, "tile": latent.tile}
     write_package(
         path,
         name=path.stem.replace(" ", "-"),
@@ -82,7 +87,7 @@ def _package(path: Path, halves: Halves, filled: LatentRange, pair: Pair, photog
         zero_point=pair.zero_point,
         encoder=pair.encoder,
         decoder=pair.decoder,
-        tables=fit(pair, filled.gain, photographs, latent, RECIPE),
+        tables=fit_networks(made, Images(photographs), place, SETTINGS),
         provenance={},
         figures={},
         description="",

@@ -233,7 +233,7 @@ def _pack(job: Job) -> tuple[dict[str, str], bytes]:
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as archive:
         for room in (Path(runtime.__file__).parent, Path(__file__).parent):
-            for file in sorted([*room.glob("*.py"), *room.glob("*.so"), *room.glob("*.c")]):
+            for file in sorted([*room.glob("*.py"), *room.glob("*.so"), *room.glob("*.[ch]")]):
                 archive.add(file, f"edgepress/{room.name}/{file.name}", filter=_anonymous)
         for i, codec in enumerate(filter(_sendable, job.codecs)):
             if isinstance(codec, EpmCodec):

@@ -11,6 +11,9 @@
 #include "_coder_decode.h"
 #include "_coder_encode.h"
 
+/* Values between planes: powers of two would have all planes in the same lines of the cache. */
+#define BETWEEN 192
+
 static void plan_destroy(PyObject *capsule) { plan_free(PyCapsule_GetPointer(capsule, "edgepress.plan")); }
 
 static PyObject *prepare(PyObject *self, PyObject *args) {
@@ -68,8 +71,7 @@ static PyObject *encoded(const Plan *plan, const int16_t *symbols, const Source 
     int done;
     Py_BEGIN_ALLOW_THREADS;
     done = model_init(&model, height, width);
-    /* Half a kilobyte between planes: powers of two would have all of them in the same lines of the cache. */
-    const ptrdiff_t stride = model.size + 256;
+    const ptrdiff_t stride = model.size + BETWEEN;
     int16_t *planes = done ? calloc((size_t)(plan->channels * stride), sizeof *planes) : NULL;
     done = planes != NULL;
     if (done && source) to_planes(source, plan->channels, height, width, model.pitch, stride, planes);
@@ -163,19 +165,24 @@ static PyObject *encode_latent(PyObject *self, PyObject *args) {
     return encoded(plan, NULL, &source, height, width);
 }
 
-/* Decodes into a sink that is ready for it; `result` is what it belongs to, and is given up in case of an error. */
+/* Decodes into a sink; `result` is what it belongs to, and is given up in case of an error. */
 static PyObject *decoded(const Plan *plan, const char *data, Py_ssize_t size, Py_ssize_t height, Py_ssize_t width,
-                         const Sink *sink, PyObject *result) {
+                         Sink *sink, PyObject *result) {
     const char *error = NO_MEMORY;
     Model model;
     Work work = {NULL, NULL, {NULL, NULL}, NULL};
     Py_BEGIN_ALLOW_THREADS;
-    if (sink->latent)
-        memset(sink->latent, sink->zero_point, (size_t)(plan->channels * height * width));
-    else
+    int ready = model_init(&model, height, width) && work_init(&work, &model);
+    if (ready && sink->latent) {
+        const size_t bytes = (size_t)(plan->channels * (sink->stride = model.size + BETWEEN));
+        sink->planes = malloc(bytes);
+        ready = sink->planes != NULL;
+        if (ready) memset(sink->planes, sink->zero_point, bytes);
+    } else if (ready) {
         memset(sink->symbols, 0, 2 * (size_t)(plan->channels * height * width));
-    if (model_init(&model, height, width) && work_init(&work, &model))
-        error = decode_all(plan, (const uint8_t *)data, size, &model, &work, sink);
+    }
+    if (ready) error = decode_all(plan, (const uint8_t *)data, size, &model, &work, sink);
+    free(sink->planes);
     free(work.memory);
     model_free(&model);
     Py_END_ALLOW_THREADS;
@@ -197,7 +204,7 @@ static PyObject *decode(PyObject *self, PyObject *args) {
     const Py_ssize_t values = volume(plan->channels, height, width);
     PyObject *result = values < 0 ? NULL : PyByteArray_FromStringAndSize(NULL, 2 * values);
     if (!result) return NULL;
-    const Sink sink = {(int16_t *)PyByteArray_AsString(result), NULL, NULL, NULL, 0};
+    Sink sink = {(int16_t *)PyByteArray_AsString(result), NULL, NULL, 0, NULL, NULL, 0};
     return decoded(plan, data, size, height, width, &sink, result);
 }
 
@@ -217,8 +224,8 @@ static PyObject *decode_latent(PyObject *self, PyObject *args) {
     if (!good_steps(steps, n_steps, plan->channels) || n_recon != n_steps || !good_offsets(zero_point, 0)) return mismatch();
     PyObject *result = PyByteArray_FromStringAndSize(NULL, values);
     if (!result) return NULL;
-    const Sink sink = {NULL, (int8_t *)PyByteArray_AsString(result), (const uint16_t *)steps, (const int8_t *)recon,
-                       zero_point};
+    Sink sink = {NULL, (int8_t *)PyByteArray_AsString(result), NULL, 0, (const uint16_t *)steps, (const int8_t *)recon,
+                 zero_point};
     return decoded(plan, data, size, height, width, &sink, result);
 }
 
@@ -233,15 +240,19 @@ static PyObject *dequantize(PyObject *self, PyObject *args) {
         return mismatch();
     PyObject *result = PyByteArray_FromStringAndSize(NULL, size / 2);
     if (!result) return NULL;
-    const Py_ssize_t positions = size / n_steps;
-    const Sink sink = {NULL, (int8_t *)PyByteArray_AsString(result), (const uint16_t *)steps, (const int8_t *)recon,
-                       zero_point};
+    const Py_ssize_t positions = size / n_steps, stride = positions + BETWEEN;
+    Sink sink = {NULL, (int8_t *)PyByteArray_AsString(result), malloc((size_t)(channels * stride)), stride,
+                 (const uint16_t *)steps, (const int8_t *)recon, zero_point};
+    const int done = sink.planes != NULL;
     Py_BEGIN_ALLOW_THREADS;
-    memset(sink.latent, zero_point, (size_t)size / 2);
-    for (Py_ssize_t c = 0; c < channels; c++)
-        scatter((const int16_t *)symbols + c * positions, 1, positions, positions, channels, c, &sink);
+    for (Py_ssize_t c = 0; done && c < channels; c++)
+        sink_values(&sink, c, (const int16_t *)symbols + c * positions, positions);
+    if (done) to_latent(&sink, channels, 1, positions, positions);
+    free(sink.planes);
     Py_END_ALLOW_THREADS;
-    return result;
+    if (done) return result;
+    Py_DECREF(result);
+    return PyErr_NoMemory();
 }
 
 static PyMethodDef methods[] = {

@@ -116,12 +116,11 @@ static void decode_pass(Decoder *d, Model *model, int pass, const Entry *const *
                 const Entry *first = entries[contexts[i]], *second = entries[contexts[j]];
                 escapes = note(first, take_symbol(first, &a), i, model, work, escapes);
                 escapes = note(second, take_symbol(second, &b), j, model, work, escapes);
-                const uint32_t more_a = a << 16 | word_at(next);
-                next += a < STATE_START ? 2 : 0;
-                a = a < STATE_START ? more_a : a;
-                const uint32_t more_b = b << 16 | word_at(next);
-                next += b < STATE_START ? 2 : 0;
-                b = b < STATE_START ? more_b : b;
+                const uint32_t low_a = a < STATE_START, low_b = b < STATE_START;
+                a = a << (low_a << 4) | (word_at(next) & (0 - low_a));
+                next += 2 * low_a;
+                b = b << (low_b << 4) | (word_at(next) & (0 - low_b));
+                next += 2 * low_b;
             }
             d->next = next;
             d->state[0] = a;
@@ -180,47 +179,58 @@ static void decode_plane(Decoder *d, Model *model, const Plan *plan, int channel
         for (int pass = 0; pass < PASSES && !d->error; pass++) decode_pass(d, model, pass, entries, work);
 }
 
-/* What becomes of the planes: symbols [channels][positions], or, where `latent` is not NULL, values [positions][channels]. */
+/* ---- what becomes of them ---- */
+
+/* Symbols [channels][positions], or, where `latent` is not NULL, values [positions][channels]. */
 typedef struct {
     int16_t *symbols; /* all zero before */
-    int8_t *latent;
+    int8_t *latent, *planes; /* the latent, and room for it as planes [height][pitch], of `stride` values each */
+    ptrdiff_t stride;
     const uint16_t *steps;
     const int8_t *recon;
     int zero_point;
 } Sink;
 
-/* The value of a symbol that is not zero. */
-static inline int8_t value_of(int32_t symbol, const Sink *sink, ptrdiff_t channel) {
-    const int32_t size = symbol < 0 ? -symbol : symbol, clipped = size < MAX_SYMBOL ? size : MAX_SYMBOL;
-    /* (255 * 128 + 128) * 65535 + 1024 just fits. */
-    const int32_t shift = sink->recon[2 * channel + (size > 1)];
-    const int32_t value = ((clipped * 128 - shift) * sink->steps[channel] + 1024) >> 11;
-    const int32_t v = symbol < 0 ? sink->zero_point - value : sink->zero_point + value;
-    return (int8_t)(v < -128 ? -128 : v > 127 ? 127 : v);
-}
-
-/* Writes the values of a plane [height][pitch] where its symbols are not zero. */
-static void scatter(const int16_t *plane, ptrdiff_t height, ptrdiff_t width, ptrdiff_t pitch, ptrdiff_t channels,
-                    ptrdiff_t channel, const Sink *sink) {
-    for (ptrdiff_t y = 0; y < height; y++) {
-        const int16_t *row = plane + y * pitch;
-        int8_t *out = sink->latent + y * width * channels + channel;
-        ptrdiff_t x = 0;
-        for (; x + 4 <= width; x += 4) {
-            uint64_t word;
-            memcpy(&word, row + x, 8);
-            if (!word) continue;
-            for (ptrdiff_t i = x; i < x + 4; i++)
-                if (row[i]) out[i * channels] = value_of(row[i], sink, channel);
-        }
-        for (; x < width; x++)
-            if (row[x]) out[x * channels] = value_of(row[x], sink, channel);
+/* The values of a plane. (255 * 128 + 128) * 65535 + 1024 just fits. */
+VECTOR static void values_of(const int16_t *restrict symbols, ptrdiff_t size, int32_t step16, int32_t one, int32_t more,
+                             int32_t zero_point, int8_t *restrict values) {
+    for (ptrdiff_t i = 0; i < size; i++) {
+        const int32_t symbol = symbols[i], magnitude = symbol < 0 ? -symbol : symbol;
+        const int32_t clipped = magnitude < MAX_SYMBOL ? magnitude : MAX_SYMBOL;
+        const int32_t shift = magnitude == 1 ? one : magnitude ? more : 0;
+        const int32_t value = ((clipped * 128 - shift) * step16 + 1024) >> 11;
+        const int32_t v = zero_point + (symbol < 0 ? -value : value);
+        values[i] = (int8_t)(v < -128 ? -128 : v > 127 ? 127 : v);
     }
 }
 
-static void deliver(const Model *model, const Work *work, ptrdiff_t channels, int channel, const Sink *sink) {
+static void sink_values(const Sink *sink, ptrdiff_t channel, const int16_t *symbols, ptrdiff_t size) {
+    values_of(symbols, size, sink->steps[channel], sink->recon[2 * channel], sink->recon[2 * channel + 1], sink->zero_point,
+              sink->planes + channel * sink->stride);
+}
+
+/* The planes become the latent. */
+static void to_latent(const Sink *sink, ptrdiff_t channels, ptrdiff_t height, ptrdiff_t width, ptrdiff_t pitch) {
+    for (ptrdiff_t y = 0; y < height; y++)
+        for (ptrdiff_t x = 0; x < width; x += 8)
+            for (ptrdiff_t c = 0; c < channels; c += 8) {
+                const ptrdiff_t wide = width - x < 8 ? width - x : 8, deep = channels - c < 8 ? channels - c : 8;
+                const int8_t *from = sink->planes + c * sink->stride + y * pitch + x;
+                int8_t *out = sink->latent + (y * width + x) * channels + c;
+                uint64_t tile[8] = {0};
+                for (ptrdiff_t d = 0; d < deep; d++) memcpy(&tile[d], from + d * sink->stride, 8); /* planes have room for it */
+                transpose_8x8(tile);
+                for (ptrdiff_t i = 0; i < wide; i++)
+                    if (deep == 8)
+                        memcpy(out + i * channels, &tile[i], 8);
+                    else
+                        memcpy(out + i * channels, &tile[i], (size_t)deep);
+            }
+}
+
+static void deliver(const Model *model, const Work *work, int channel, const Sink *sink) {
     if (sink->latent) {
-        scatter(work->plane, model->height, model->width, model->pitch, channels, channel, sink);
+        sink_values(sink, channel, work->plane, model->size);
         return;
     }
     int16_t *out = sink->symbols + channel * model->height * model->width;
@@ -239,12 +249,14 @@ static const char *decode_all(const Plan *plan, const uint8_t *data, ptrdiff_t s
         flag_update(model, flag);
         if (flag) {
             decode_plane(&d, model, plan, channel, work);
-            deliver(model, work, plan->channels, channel, sink);
+            deliver(model, work, channel, sink);
         }
         model_update(model, flag);
     }
     if (d.error) return d.error;
-    return d.state[0] == STATE_START && !d.both && d.next == d.end ? NULL : BAD_END;
+    if (d.state[0] != STATE_START || d.both || d.next != d.end) return BAD_END;
+    if (sink->latent) to_latent(sink, plan->channels, model->height, model->width, model->pitch);
+    return NULL;
 }
 
 #endif

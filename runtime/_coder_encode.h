@@ -35,14 +35,27 @@ typedef struct {
 static void to_planes(const Source *source, ptrdiff_t channels, ptrdiff_t height, ptrdiff_t width, ptrdiff_t pitch,
                       ptrdiff_t stride, int16_t *planes) {
     for (ptrdiff_t y = 0; y < height; y++)
-        for (ptrdiff_t begin = 0; begin < width; begin += BLOCK) {
-            const ptrdiff_t count = width - begin < BLOCK ? width - begin : BLOCK;
-            const int8_t *from = source->latent + (y * width + begin) * channels;
-            for (ptrdiff_t c = 0; c < channels; c++) {
-                int16_t *out = planes + c * stride + y * pitch + begin;
-                for (ptrdiff_t x = 0; x < count; x++) out[x] = (int16_t)(from[x * channels + c] - source->zero_point);
+        for (ptrdiff_t x = 0; x < width; x += 8)
+            for (ptrdiff_t c = 0; c < channels; c += 8) {
+                const ptrdiff_t wide = width - x < 8 ? width - x : 8, deep = channels - c < 8 ? channels - c : 8;
+                const int8_t *from = source->latent + (y * width + x) * channels + c;
+                int16_t *out = planes + c * stride + y * pitch + x;
+                uint64_t tile[8] = {0};
+                for (ptrdiff_t i = 0; i < wide; i++)
+                    if (deep == 8)
+                        memcpy(&tile[i], from + i * channels, 8);
+                    else
+                        memcpy(&tile[i], from + i * channels, (size_t)deep);
+                transpose_8x8(tile);
+                for (ptrdiff_t d = 0; d < deep; d++) {
+                    int8_t row[8];
+                    memcpy(row, &tile[d], 8);
+                    if (wide == 8)
+                        for (int i = 0; i < 8; i++) out[d * stride + i] = (int16_t)(row[i] - source->zero_point);
+                    else
+                        for (ptrdiff_t i = 0; i < wide; i++) out[d * stride + i] = (int16_t)(row[i] - source->zero_point);
+                }
             }
-        }
 }
 
 /* Symbols and magnitudes of a plane of values; returns whether there are any. `inverse` is 2^20 / step16, rounded up. */

@@ -31,6 +31,20 @@ typedef struct {
     uint32_t flag_ones[4], flag_context;
 } Model;
 
+/* The 8x8 bytes in eight words of eight, rows for columns (Warren: Hacker's Delight, 2012, 7-3). */
+static inline void transpose_8x8(uint64_t *rows) {
+    static const uint64_t masks[3] = {0x00FF00FF00FF00FF, 0x0000FFFF0000FFFF, 0x00000000FFFFFFFF};
+    for (int level = 0; level < 3; level++) {
+        const int apart = 1 << level, shift = 8 << level;
+        for (int i = 0; i < 8; i++) {
+            if (i & apart) continue;
+            const uint64_t swapped = (rows[i] >> shift ^ rows[i + apart]) & masks[level];
+            rows[i] ^= swapped << shift;
+            rows[i + apart] ^= swapped;
+        }
+    }
+}
+
 static void model_free(Model *model) { free(model->memory); }
 
 /* Pass 0 has the positions of even rows and columns, pass 1 those of odd rows and columns, pass 2 the rest. */

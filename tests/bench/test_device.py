@@ -300,6 +300,8 @@ def children(pid):
 def test_ctrl_c_leaves_nothing_there(server):
     device = server.device()
     code = (
+        # A suite that runs in the background may ignore the signal, and its children with it.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "import sys; from edgepress.bench.device import *; from edgepress.bench.codecs import make_codec; "
         "from edgepress.bench.loadimages import load_images; "
         "job = Job([make_codec('jpeg')], load_images(None, 1), [10, 90], repeats=1000, workers=1); "

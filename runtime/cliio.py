@@ -6,8 +6,8 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
@@ -17,24 +17,21 @@ from .parallel import ordered_map, usable_cores
 from .stdio import STDIO, check_standard_output, label
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """One file to make from another."""
 
     source: Path
     target: Path
 
 
-@dataclass(frozen=True)
-class Done:
+class Done(NamedTuple):
     """One file made: the line to print when it is the only one, and what is worth knowing about it."""
 
     line: str
     notes: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """What a command reads and writes.
 
     Attributes:

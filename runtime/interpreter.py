@@ -7,7 +7,7 @@ import importlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -36,8 +36,7 @@ _MAX_IDLE_BYTES = 128 << 20  # and the memory that they hold on to, as far as it
 _BYTES_PER_PIXEL = 40  # activations and the delegate's tables; 16 to 35 were measured
 
 
-@dataclass(frozen=True)
-class Library:
+class Library(NamedTuple):
     """An interpreter library that works here: its distribution name and its `Interpreter` class."""
 
     name: str
@@ -95,8 +94,7 @@ def _try_library(module: str) -> tuple[Any, str]:
     return interpreter, ""
 
 
-@dataclass(frozen=True)
-class _Idle:
+class _Idle(NamedTuple):
     """An interpreter between two runs: allocated for an input of `shape`, and about how many bytes it holds."""
 
     shape: tuple[int, ...]

@@ -1,15 +1,7 @@
-"""The entropy coder in Python and numpy: used where the C extension is missing; same bytes, hundreds of times slower.
-
-Method: rANS (Duda 2013) with the 32-bit state and 16-bit renormalization of Giesen's public-domain `ryg_rans`, and as
-there with two states that take turns (Giesen: Interleaved entropy coders, 2014). The second one begins as the first word that
-the encoder would write, so that it costs nothing; the decoder, once it has no more words, takes that word out of it again and
-goes on with one. A stream is the two final states of the encoder (4 bytes each; only one where no word was ever due) and then
-16-bit words in decoding order, all little-endian.
-"""
+"""The entropy coder in Python and numpy: used where the C extension is missing; same bytes, hundreds of times slower."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +9,8 @@ from numpy.typing import NDArray
 
 from . import contexts
 from .errors import CorruptStreamError
-from .tables import MAX_SYMBOL, PASSES, PROB_BITS, PROB_SCALE, EntropyTables
-
-STATE_START = 1 << 16
-RAW_FREQ = PROB_SCALE // 2
-MAX_PREFIX = 9  # zeros before an Exp-Golomb number; residuals up to 510 need 8
+from .rans import RAW_FREQ, RansDecoder, Unit, rans_encode
+from .tables import MAX_SYMBOL, PASSES, PROB_SCALE, EntropyTables
 
 
 class Plan:
@@ -93,10 +82,6 @@ def _entries(
     return plan.table_of[channel][context].astype(np.int32)
 
 
-# What is coded: start and frequency, and which of the two states has its turn.
-Unit = tuple[int, int, int]
-
-
 def encode(plan: Plan, symbols: NDArray[np.int16]) -> bytes:
     """The stream of symbols int16[C,H,W]."""
     units: list[Unit] = []  # in decoding order
@@ -121,7 +106,7 @@ def encode(plan: Plan, symbols: NDArray[np.int16]) -> bytes:
             chosen = step == number
             _add_pass(units, plan, model.residual[chosen], model.entry[chosen], first)
             first += int(chosen.sum())
-    return _rans_encode(units)
+    return rans_encode(units)
 
 
 def encode_latent(
@@ -190,89 +175,9 @@ def _add_predicted(
     units += coded[begin:]
 
 
-def _rans_encode(units: list[Unit]) -> bytes:
-    states = [STATE_START]
-    words = []
-    for start, freq, turn in reversed(units):
-        both = len(states) == 2
-        state = states[turn if both else 0]
-        if state >= freq << 18:
-            if both:
-                words.append(state & 0xFFFF)
-            else:
-                states = [STATE_START | state & 0xFFFF] * 2
-                both = True
-            state >>= 16
-        states[turn if both else 0] = (state // freq << PROB_BITS) + start + state % freq
-    words.reverse()
-    return np.array(states, "<u4").tobytes() + np.array(words, "<u2").tobytes()
-
-
-class _Decoder:
-    """The state of a rANS decoder."""
-
-    def __init__(self, data: bytes) -> None:
-        if len(data) < 4 or len(data) % 2 or len(data) == 6:
-            raise CorruptStreamError("the compressed data has an impossible length")
-        self.states: list[int] = np.frombuffer(data[:8], "<u4").tolist()
-        self.words = iter(np.frombuffer(data, "<u2", offset=4 * len(self.states)).tolist())
-
-    def slot(self, turn: int) -> int:
-        """What the state whose turn it is says about the next symbol."""
-        return self.states[turn if len(self.states) == 2 else 0] & (PROB_SCALE - 1)
-
-    def advance(self, start: int, freq: int, turn: int) -> None:
-        both = len(self.states) == 2
-        state = self.states[turn if both else 0]
-        state = freq * (state >> PROB_BITS) + (state & (PROB_SCALE - 1)) - start
-        if state < STATE_START:
-            word = next(self.words, None)
-            if word is None:  # the one that the other state began as
-                if not both or self.states[1 - turn] >> 16 != 1:
-                    raise CorruptStreamError("the compressed data ends too early")
-                self.states = [state << 16 | self.states[1 - turn] & 0xFFFF]
-                return
-            state = state << 16 | word
-        self.states[turn if both else 0] = state
-
-    def symbol(self, plan: Plan, entry: int, turn: int) -> int | None:
-        """The residual under a bank entry; None for an escape."""
-        index = bisect_right(plan.starts[entry], self.slot(turn)) - 1
-        self.advance(plan.starts[entry][index], plan.freqs[entry][index], turn)
-        radius = plan.radii[entry]
-        return index - radius if index <= 2 * radius else None
-
-    def bit(self, one: int) -> int:
-        """A binary decision whose 1 has the frequency `one` at the low end of the range."""
-        bit = int(self.slot(0) < one)
-        self.advance(0 if bit else one, one if bit else PROB_SCALE - one, 0)
-        return bit
-
-    def raw(self) -> int:
-        """A bit of probability 1/2: 0 has the low half of the range."""
-        return 1 - self.bit(RAW_FREQ)
-
-    def escape(self, radius: int) -> int:
-        """The residual after an escape symbol: excess over `radius`, then the sign."""
-        zeros = 0
-        while not self.raw():
-            zeros += 1
-            if zeros > MAX_PREFIX:
-                raise CorruptStreamError("the compressed data holds an impossible number")
-        number = 1
-        for _ in range(zeros):
-            number = number << 1 | self.raw()
-        value = radius + number
-        return -value if self.raw() else value
-
-    def finish(self) -> None:
-        if self.states != [STATE_START] or next(self.words, None) is not None:
-            raise CorruptStreamError("the compressed data does not end where it should")
-
-
 def decode(plan: Plan, data: bytes, shape: tuple[int, int, int]) -> NDArray[np.int16]:
     """The symbols int16[C,H,W] of a stream; raises `CorruptStreamError`."""
-    decoder = _Decoder(data)
+    decoder = RansDecoder(data)
     symbols = np.zeros(shape, np.int16)
     flags = FlagModel()
     maps = contexts.Maps(shape[1:])
@@ -289,8 +194,14 @@ def decode(plan: Plan, data: bytes, shape: tuple[int, int, int]) -> NDArray[np.i
     return symbols
 
 
+def _residual(decoder: RansDecoder, plan: Plan, entry: int, turn: int) -> int | None:
+    """The residual under a bank entry; None for an escape."""
+    index = decoder.symbol(plan.starts[entry], plan.freqs[entry], turn)
+    return index - plan.radii[entry] if index <= 2 * plan.radii[entry] else None
+
+
 def _decode_passes(
-    decoder: _Decoder, plan: Plan, channel: int, plane: NDArray[np.int16], maps: contexts.Maps
+    decoder: RansDecoder, plan: Plan, channel: int, plane: NDArray[np.int16], maps: contexts.Maps
 ) -> None:
     """Decode one plane without a prediction into `plane` (int16[H,W], zero) and update `maps`."""
     step = contexts.pass_of(*plane.shape)
@@ -299,7 +210,7 @@ def _decode_passes(
     for number in range(PASSES):
         chosen = step == number
         entries = _entries(magnitudes, channel, plan, maps)[chosen].tolist()
-        found = [decoder.symbol(plan, entry, k % 2) for k, entry in enumerate(entries, first)]
+        found = [_residual(decoder, plan, entry, k % 2) for k, entry in enumerate(entries, first)]
         values = [
             decoder.escape(plan.radii[entry]) if residual is None else residual
             for residual, entry in zip(found, entries, strict=True)
@@ -313,7 +224,7 @@ def _decode_passes(
 
 
 def _decode_predicted(
-    decoder: _Decoder, plan: Plan, channel: int, plane: NDArray[np.int16], maps: contexts.Maps
+    decoder: RansDecoder, plan: Plan, channel: int, plane: NDArray[np.int16], maps: contexts.Maps
 ) -> None:
     """The same for a plane with a prediction, row by row."""
     weights = plan.mean_w[channel].tolist()
@@ -337,7 +248,7 @@ def _decode_predicted(
         for x, rest in enumerate(above):
             activity = known[x] + straight_w * magnitude >> 4
             entry = entries[contexts.BUCKETS[min(activity, contexts.LAST_ACTIVITY)]]
-            residual = decoder.symbol(plan, entry, 0)
+            residual = _residual(decoder, plan, entry, 0)
             if residual is None:
                 residual = decoder.escape(plan.radii[entry])
             left = min(max(left_w * left + rest >> 6, -MAX_SYMBOL), MAX_SYMBOL) + residual

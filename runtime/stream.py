@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import os
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from .errors import CorruptStreamError
 from .metadata import MAX_BYTES as MAX_METADATA
@@ -33,8 +32,7 @@ _TRUNCATED = "the .epx stream is truncated"
 NO_METADATA = Metadata()
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(NamedTuple):
     """What an .epx file says about its image: `mode` RGB or L, sides in pixels, quality 1..100, 3-byte model id."""
 
     mode: str

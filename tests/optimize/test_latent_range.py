@@ -71,7 +71,8 @@ def test_every_channel_fills_int8_and_the_function_stays(model):
     np.testing.assert_allclose(largest[seen], (255 if positive else 127) / HEADROOM, rtol=1e-3)
     assert filled.zero_point == (-128 if positive else 0) and filled.int8_scale == 1
     # a unit is the int8 step of the widest channel
-    np.testing.assert_allclose(filled.gain, 256 * filled.unit / filled.scale, atol=0.51)
+    # (a channel that is nearly dead would need more than 16 bits)
+    np.testing.assert_allclose(filled.gain, np.minimum(256 * filled.unit / filled.scale, 0xFFFF), atol=0.51)
     assert filled.gain.min() == 256
 
 

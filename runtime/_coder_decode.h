@@ -210,7 +210,7 @@ static void sink_values(const Sink *sink, ptrdiff_t channel, const int16_t *symb
 }
 
 /* The planes become the latent. */
-static void to_latent(const Sink *sink, ptrdiff_t channels, ptrdiff_t height, ptrdiff_t width, ptrdiff_t pitch) {
+VECTOR static void to_latent(const Sink *sink, ptrdiff_t channels, ptrdiff_t height, ptrdiff_t width, ptrdiff_t pitch) {
     for (ptrdiff_t y = 0; y < height; y++)
         for (ptrdiff_t x = 0; x < width; x += 8)
             for (ptrdiff_t c = 0; c < channels; c += 8) {

@@ -32,7 +32,7 @@ typedef struct {
 } Source;
 
 /* Planes [height][pitch], `stride` values apart, of a latent without its zero point. */
-static void to_planes(const Source *source, ptrdiff_t channels, ptrdiff_t height, ptrdiff_t width, ptrdiff_t pitch,
+VECTOR static void to_planes(const Source *source, ptrdiff_t channels, ptrdiff_t height, ptrdiff_t width, ptrdiff_t pitch,
                       ptrdiff_t stride, int16_t *planes) {
     for (ptrdiff_t y = 0; y < height; y++)
         for (ptrdiff_t x = 0; x < width; x += 8)

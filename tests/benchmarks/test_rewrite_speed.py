@@ -28,8 +28,8 @@ def decoders() -> dict[str, bytes]:
     model = load_model(MODEL)
     plain, rewritten = split(model), split(rewrite(model).model)
     jobs = [
-        Job(plain.encoder, plain.decoder, int8=True, resizable=False),
-        Job(rewritten.encoder, rewritten.decoder, int8=True),
+        Job(plain.encoder, plain.decoder, "int8", resizable=False),
+        Job(rewritten.encoder, rewritten.decoder, "int8"),
     ]
     static, fast = convert(jobs, images)
     latents = [run(plain.encoder, tile[None]) for tile in calibration_crops(images, 128, 16)]

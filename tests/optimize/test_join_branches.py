@@ -8,7 +8,7 @@ from edgepress.optimize.convert import Job, convert
 from edgepress.optimize.graph import run
 from edgepress.optimize.join_branches import join_branches
 from edgepress.optimize.latent_range import fill_int8
-from edgepress.optimize.load import normalize
+from edgepress.optimize.load import bring_in
 from edgepress.optimize.split import split
 from edgepress.optimize.tflite import TFLite, undelegated
 from edgepress.train.layers import DepthToSpace, SpaceToDepth
@@ -44,7 +44,7 @@ def autoencoder(activation="leaky_relu", centre=0.4, strength=0.05):
     for name in ("analysis_expand", "synthesis_expand"):
         layer = model.get_layer(name)
         layer.set_weights([np.asarray(layer.kernel) * strength * WIDTHS, rng.normal(0, 0.05, 24) * WIDTHS])
-    return normalize(model)
+    return bring_in(model, input_range="0..1").model
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 
 from edgepress.optimize.convert import Job, convert
 from edgepress.optimize.graph import run
-from edgepress.optimize.load import normalize
+from edgepress.optimize.load import bring_in
 from edgepress.optimize.split import split
 from edgepress.optimize.weight_levels import coarsen, on_grid
 from edgepress.train.layers import DepthToSpace, SpaceToDepth
@@ -30,7 +30,7 @@ def halves():
     basis = np.linalg.qr(np.random.default_rng(0).normal(size=(192, 192)))[0][:, :64]
     model.get_layer("latent").set_weights([basis[None, None], np.zeros(64)])
     model.get_layer("back").set_weights([basis.T[None, None], np.zeros(192)])
-    return split(normalize(model), "latent")
+    return split(bring_in(model, input_range="0..1").model, "latent")
 
 
 def inputs(halves, photographs):

@@ -31,7 +31,7 @@ from .bdrate import MEASURES, bd_rate
 from .contender import ReferenceCodec
 from .epmcodec import EpmCodec
 from .loadimages import BenchImage
-from .run import Stage
+from .run import Stage, unwatched
 from .saved import saved_of
 
 _ADDRESS = re.compile(
@@ -107,7 +107,7 @@ def run_on(device: Device, job: Job, stage: Stage | None = None) -> dict[str, An
     Float Keras models are not sent: TensorFlow is not for devices. They and contenders that the device lacks stand under
     `missing` in the result.
     """
-    begin = stage or (lambda name, steps: lambda count: None)
+    begin = stage or unwatched
     paths, archive = _pack(job)
     count: Callable[[int], None] | None = None
     with closing(_converse(device, archive)) as messages:
@@ -223,7 +223,7 @@ def _send(pipe: Any, archive: bytes, over: threading.Event) -> None:
 
 
 def _sendable(codec: ReferenceCodec) -> bool:
-    return ".keras" not in codec.spec
+    return not codec.spec.partition(":")[0].endswith(".keras")
 
 
 def _pack(job: Job) -> tuple[dict[str, str], bytes]:

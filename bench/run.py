@@ -24,6 +24,11 @@ Stage = Callable[[str, int | None], Callable[[int], None]]
 """Called when a stage begins, with its name and the number of steps (None: unknown); gives what counts them."""
 
 
+def unwatched(_name: str, _steps: int | None) -> Callable[[int], None]:
+    """The `Stage` of work that nobody watches."""
+    return lambda _count: None
+
+
 @dataclass(frozen=True)
 class Result:
     """All that a benchmark found. The first curve is the anchor's; `bd` and `matches` speak of the others.
@@ -79,7 +84,7 @@ def run_bench(
     """
     if not codecs or not images:
         raise EdgepressError("a benchmark needs at least one contender and one image")
-    begin = stage or (lambda name, steps: lambda count: None)
+    begin = stage or unwatched
     with Workers(workers, store) as pool:
         steps = sum(len(grid_of(codec, qualities)) for codec in codecs) * len(images)
         curves = measure_curves(codecs, images, qualities, pool, begin("rate and quality", steps))

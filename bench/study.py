@@ -16,7 +16,7 @@ from .loadimages import BenchImage
 from .match import Match
 from .published import PUBLISHED, SET_SECONDS, Published
 from .report import finite, time_ratio
-from .run import Result, Stage
+from .run import Result, Stage, unwatched
 from .traininglog import TrainingLog, find_log
 from .workers import Workers
 
@@ -80,7 +80,7 @@ def study_of(
     """
     best = {match.codec: match for match in result.matches}  # the last of each is its highest quality
     named = {curve.codec.name: (n, curve.codec) for n, curve in enumerate(result.curves)}
-    begin = stage or (lambda name, steps: lambda count: None)
+    begin = stage or unwatched
     there = sorted({PUBLISHED[name].jpeg_quality for name in best if name in PUBLISHED})
     with workers or Workers() as pool:
         steps = len(result.images) * len(there) + len(training) * sum(name in PUBLISHED for name in best)

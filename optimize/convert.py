@@ -84,16 +84,6 @@ class Job:
     fallback: tuple[str, ...] = ()
 
 
-def convert_float(encoder: Any, decoder: Any) -> FloatPair:
-    """Both halves as float32 TFLite models, static at 128x128 pixels (rounded up to a multiple of the stride).
-
-    Raises: as `convert_pair`.
-    """
-    pair = convert([Job(encoder, decoder, "float32")])[0]
-    assert isinstance(pair, FloatPair)
-    return pair
-
-
 def convert_pair(
     encoder: Any,
     decoder: Any,

@@ -18,6 +18,7 @@ from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.package import read_package
 
 from .kerascodec import FloatNetworks, KerasCodec
+from .measure import on_grid
 
 
 class FloatPackageCodec:
@@ -62,30 +63,21 @@ class FloatPackageCodec:
     def encode(self, rgb: NDArray[np.uint8], quality: int) -> bytes:
         package = self._package
         height, width = rgb.shape[:2]
-        padding = ((0, -height % package.stride), (0, -width % package.stride), (0, 0))
-        latent = self._halves().encode(np.pad(rgb, padding, mode="edge"))
-        grid = np.clip(np.rint(latent / self._scale) + package.zero_point, -128, 127).astype(np.int8)
+        grid = on_grid(self._halves().encode(rgb), self._scale, package.zero_point)
         payload = coder.encode_latent(grid, package.zero_point, package.tables, quality)
         return stream.pack(stream.Header("RGB", package.model_id, quality, width, height), payload)
 
     def decode(self, data: bytes) -> NDArray[np.uint8]:
         package = self._package
         header, payload = stream.parse(data)
-        rows, columns = -(-header.height // package.stride), -(-header.width // package.stride)
-        shape = (package.latent_channels, rows, columns)
-        symbols = coder.decode_symbols(payload, shape, package.tables, header.quality)
-        grid = coder.dequantize(symbols, package.zero_point, package.tables, header.quality)
+        shape = (package.latent_channels, *self._halves().positions(header.height, header.width))
+        grid = coder.decode_latent(payload, shape, package.zero_point, package.tables, header.quality)
         latent = (grid.astype(np.float32) - package.zero_point) * self._scale
         return self._halves().decode(latent)[: header.height, : header.width]
 
     def facts(self) -> dict[str, Any]:
         """What reports say of the model beside its figures: multiply-adds per image pixel."""
-        encoder, decoder = self._halves().macs_per_pixel()
-        return {
-            "macs_per_pixel": encoder + decoder,
-            "encoder_macs_per_pixel": encoder,
-            "decoder_macs_per_pixel": decoder,
-        }
+        return self._halves().facts()
 
     def _halves(self) -> FloatNetworks:
         if self._networks is None:

@@ -52,9 +52,7 @@ class KerasCodec:
 
     def encode(self, rgb: NDArray[np.uint8], quality: int) -> bytes:
         height, width = rgb.shape[:2]
-        unit = self._networks.unit
-        padding = ((0, -height % unit), (0, -width % unit), (0, 0))
-        latent = self._networks.encode(np.pad(rgb, padding, mode="edge"))
+        latent = self._networks.encode(rgb)
         low, high = float(latent.min()), float(latent.max())
         levels = np.rint((latent - low) * (255 / (high - low) if high > low else 0.0)).astype(np.uint8)
         return _HEADER.pack(width, height, low, high) + zlib.compress(levels.tobytes())
@@ -62,21 +60,14 @@ class KerasCodec:
     def decode(self, data: bytes) -> NDArray[np.uint8]:
         width, height, low, high = _HEADER.unpack_from(data)
         networks = self._networks
-        unit = networks.unit
-        rows, columns = (-(-side // unit) * (unit // networks.stride) for side in (height, width))
+        rows, columns = networks.positions(height, width)
         levels = np.frombuffer(zlib.decompress(data[_HEADER.size :]), np.uint8)
         latent = low + levels.reshape(rows, columns, -1).astype(np.float32) * np.float32((high - low) / 255)
         return networks.decode(latent)[:height, :width]
 
     def facts(self) -> dict[str, Any]:
         """What reports say of the model beside its figures: bytes of the file, multiply-adds per image pixel."""
-        encoder, decoder = self._networks.macs_per_pixel()
-        return {
-            "model_bytes": Path(self.spec).stat().st_size,
-            "macs_per_pixel": encoder + decoder,
-            "encoder_macs_per_pixel": encoder,
-            "decoder_macs_per_pixel": decoder,
-        }
+        return {"model_bytes": Path(self.spec).stat().st_size, **self._networks.facts()}
 
     @property
     def _networks(self) -> FloatNetworks:
@@ -112,8 +103,9 @@ class FloatNetworks:
         )
 
     def encode(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The latent (H/stride, W/stride, C) of an image whose sides the stride (or the model's own side) divides."""
-        image = rgb[None].astype(np.float32) / 255
+        """The latent (*positions, C) of an image, whose last row and column are repeated up to whole positions."""
+        padding = (*((0, -side % self.unit) for side in rgb.shape[:2]), (0, 0))
+        image = np.pad(rgb, padding, mode="edge")[None].astype(np.float32) / 255
         return self._in_tiles(lambda part: self._encode(part).numpy(), image, self._sides[0])[0]
 
     def decode(self, latent: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -121,8 +113,21 @@ class FloatNetworks:
         pixels = self._in_tiles(lambda part: self._decode(part).numpy(), latent[None], self._sides[1])[0]
         return np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
 
-    def macs_per_pixel(self) -> list[float]:
-        """Multiply-adds of encoder and decoder per image pixel: convolutions and matrix products."""
+    def positions(self, height: int, width: int) -> tuple[int, int]:
+        """How many latent positions an image has, down and across: whole strides, or whole images of the model's own side."""
+        rows, columns = (-(-side // self.unit) * (self.unit // self.stride) for side in (height, width))
+        return rows, columns
+
+    def facts(self) -> dict[str, float]:
+        """What reports say of the networks: multiply-adds per image pixel, of convolutions and matrix products."""
+        encoder, decoder = self._macs_per_pixel()
+        return {
+            "macs_per_pixel": encoder + decoder,
+            "encoder_macs_per_pixel": encoder,
+            "decoder_macs_per_pixel": decoder,
+        }
+
+    def _macs_per_pixel(self) -> list[float]:
         from .graph import trace
         from .layer_macs import layer_macs
 

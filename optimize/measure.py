@@ -155,8 +155,8 @@ def score_float_files(
     for image in images:
         grid = on_grid(run(encoder, image[None] / np.float32(255))[0], scale, zero_point)
         data = coder.encode_latent(grid, zero_point, tables, quality)
-        symbols = coder.decode_symbols(data, np.transpose(grid, (2, 0, 1)).shape, tables, quality)
-        decoded = coder.dequantize(symbols, zero_point, tables, quality)
+        rows, columns, channels = grid.shape
+        decoded = coder.decode_latent(data, (channels, rows, columns), zero_point, tables, quality)
         z = (decoded.astype(np.float32) - zero_point) * scale
         outputs.append(_pixels(run(decoder, z[None])[0]))
         sizes.append(len(data))

@@ -70,6 +70,7 @@ class Outcome:
             **self.facts["rewritten"],
             "undelegated": int8["undelegated"],
             "float_layers": int8.get("float_layers", []),
+            "weight_levels": int8.get("weight_levels", {}),
             "dead": self.facts.get("dead"),
             "channels": self.facts.get("channels"),
             "pruning": self.facts.get("pruned"),

@@ -169,8 +169,8 @@ def int8(
     facts: dict[str, Any] = {}
     final = filled.halves
     if not trained:  # under simulated int8; such halves stay as they were trained
-        whole = _whole(final, images)
-        final = join_branches(filled, whole[:JOIN_IMAGES])
+        whole = _whole(final, images, JOIN_IMAGES)
+        final = join_branches(filled, whole)
         if settings.weight_noise:
             batches = [image[None] for image in whole[:NOISE_IMAGES]]
             latents = [run(final.encoder, batch) for batch in batches]
@@ -193,8 +193,8 @@ def _fill(halves: Halves, images: Images, settings: QuantizePart) -> LatentRange
     return fill_int8(halves, _whole(halves, images), settings.latent_unit)
 
 
-def _whole(halves: Halves, images: Images) -> list[np.ndarray]:
-    return [middle(image, halves.latent.unit, max(image.shape)) for image in images.floats]
+def _whole(halves: Halves, images: Images, most: int | None = None) -> list[np.ndarray]:
+    return [middle(image, halves.latent.unit, max(image.shape)) for image in images.floats[:most]]
 
 
 def _mixed(

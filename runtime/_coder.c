@@ -62,6 +62,13 @@ static PyObject *as_bytes(const Encoder *e) {
     return result;
 }
 
+/* Which channels of a latent have symbols that are not zero. */
+static void find_used(const Source *source, ptrdiff_t positions, ptrdiff_t channels, uint8_t *used) {
+    largest_of(source, positions, channels, used);
+    for (ptrdiff_t c = 0; c < channels; c++)
+        used[c] = (used[c] * inverse_step(source->steps[c]) + ((uint32_t)source->round256 << 8)) >> 16 != 0;
+}
+
 /* The stream of symbols [channels][height][width], or of those of a `source` where that is not NULL. */
 static PyObject *encoded(const Plan *plan, const int16_t *symbols, const Source *source, Py_ssize_t height,
                          Py_ssize_t width) {
@@ -72,16 +79,21 @@ static PyObject *encoded(const Plan *plan, const int16_t *symbols, const Source 
     Py_BEGIN_ALLOW_THREADS;
     done = model_init(&model, height, width);
     const ptrdiff_t stride = model.size + BETWEEN;
-    int16_t *planes = done ? calloc((size_t)(plan->channels * stride), sizeof *planes) : NULL;
+    uint8_t *used = malloc((size_t)plan->channels);
+    int16_t *planes = done && used ? calloc((size_t)(plan->channels * stride), sizeof *planes) : NULL;
     done = planes != NULL;
-    if (done && source) to_planes(source, plan->channels, height, width, model.pitch, stride, planes);
-    if (done && !source)
+    if (done && source) {
+        find_used(source, height * width, plan->channels, used);
+        to_planes(source, plan->channels, &model, used, stride, planes);
+    } else if (done) {
+        memset(used, 1, (size_t)plan->channels);
         for (ptrdiff_t c = 0; c < plan->channels; c++)
-            for (ptrdiff_t y = 0; y < height; y++, symbols += width)
-                memcpy(planes + c * stride + y * model.pitch, symbols, 2 * (size_t)width);
-    done = done && find_all(plan, planes, stride, source, &model, &found) &&
+            for (ptrdiff_t y = 0; y < height; y++, symbols += width) PLACE(planes + c * stride, symbols, y, &model);
+    }
+    done = done && find_all(plan, planes, stride, used, source, &model, &found) &&
            put_all(&encoder, plan, &model, planes, stride, &found);
     free(planes);
+    free(used);
     model_free(&model);
     found_free(&found);
     Py_END_ALLOW_THREADS;
@@ -126,16 +138,17 @@ static PyObject *quantize(PyObject *self, PyObject *args) {
     if (!good_steps(steps, n_steps, channels) || size % channels || !good_offsets(zero_point, round256)) return mismatch();
     PyObject *result = PyByteArray_FromStringAndSize(NULL, 2 * size);
     uint8_t *mag = malloc((size_t)(size / channels) + 1);
-    int16_t *values = malloc(2 * (size_t)size + 1);
+    int16_t *values = malloc(2 * (size_t)(size / channels) + 1);
     if (result && mag && values) {
         int16_t *symbols = (int16_t *)PyByteArray_AsString(result);
         const Py_ssize_t positions = size / channels;
         const Source source = {(const int8_t *)latent, (const uint16_t *)steps, zero_point, round256};
         Py_BEGIN_ALLOW_THREADS;
-        to_planes(&source, channels, 1, positions, positions, positions, values);
-        for (Py_ssize_t c = 0; c < channels; c++)
-            quantize_plane(values + c * positions, positions, inverse_step(source.steps[c]), (uint32_t)round256,
-                           symbols + c * positions, mag);
+        for (Py_ssize_t c = 0; c < channels; c++) {
+            for (Py_ssize_t i = 0; i < positions; i++) values[i] = (int16_t)(source.latent[i * channels + c] - zero_point);
+            quantize_plane(values, positions, inverse_step(source.steps[c]), (uint32_t)round256, mag);
+            for (Py_ssize_t i = 0; i < positions; i++) *symbols++ = (int16_t)(values[i] < 0 ? -mag[i] : mag[i]);
+        }
         Py_END_ALLOW_THREADS;
     } else {
         Py_CLEAR(result);
@@ -170,20 +183,25 @@ static PyObject *decoded(const Plan *plan, const char *data, Py_ssize_t size, Py
                          Sink *sink, PyObject *result) {
     const char *error = NO_MEMORY;
     Model model;
-    Work work = {NULL, NULL, {NULL, NULL}, NULL};
+    Work work = {0};
     Py_BEGIN_ALLOW_THREADS;
     int ready = model_init(&model, height, width) && work_init(&work, &model);
     if (ready && sink->latent) {
         const size_t bytes = (size_t)(plan->channels * (sink->stride = model.size + BETWEEN));
         sink->planes = malloc(bytes);
-        ready = sink->planes != NULL;
-        if (ready) memset(sink->planes, sink->zero_point, bytes);
+        sink->used = calloc((size_t)plan->channels, 1);
+        ready = sink->planes && sink->used;
+        if (ready) {
+            memset(sink->planes, sink->zero_point, bytes);
+            memset(sink->latent, sink->zero_point, (size_t)(plan->channels * height * width));
+        }
     } else if (ready) {
         memset(sink->symbols, 0, 2 * (size_t)(plan->channels * height * width));
     }
     if (ready) error = decode_all(plan, (const uint8_t *)data, size, &model, &work, sink);
     free(sink->planes);
-    free(work.memory);
+    free(sink->used);
+    work_free(&work);
     model_free(&model);
     Py_END_ALLOW_THREADS;
     if (!error) return result;
@@ -204,7 +222,7 @@ static PyObject *decode(PyObject *self, PyObject *args) {
     const Py_ssize_t values = volume(plan->channels, height, width);
     PyObject *result = values < 0 ? NULL : PyByteArray_FromStringAndSize(NULL, 2 * values);
     if (!result) return NULL;
-    Sink sink = {(int16_t *)PyByteArray_AsString(result), NULL, NULL, 0, NULL, NULL, 0};
+    Sink sink = {(int16_t *)PyByteArray_AsString(result), NULL, NULL, NULL, 0, NULL, NULL, 0};
     return decoded(plan, data, size, height, width, &sink, result);
 }
 
@@ -224,8 +242,8 @@ static PyObject *decode_latent(PyObject *self, PyObject *args) {
     if (!good_steps(steps, n_steps, plan->channels) || n_recon != n_steps || !good_offsets(zero_point, 0)) return mismatch();
     PyObject *result = PyByteArray_FromStringAndSize(NULL, values);
     if (!result) return NULL;
-    Sink sink = {NULL, (int8_t *)PyByteArray_AsString(result), NULL, 0, (const uint16_t *)steps, (const int8_t *)recon,
-                 zero_point};
+    Sink sink = {NULL, (int8_t *)PyByteArray_AsString(result), NULL, NULL, 0, (const uint16_t *)steps,
+                 (const int8_t *)recon, zero_point};
     return decoded(plan, data, size, height, width, &sink, result);
 }
 
@@ -240,15 +258,16 @@ static PyObject *dequantize(PyObject *self, PyObject *args) {
         return mismatch();
     PyObject *result = PyByteArray_FromStringAndSize(NULL, size / 2);
     if (!result) return NULL;
-    const Py_ssize_t positions = size / n_steps, stride = positions + BETWEEN;
-    Sink sink = {NULL, (int8_t *)PyByteArray_AsString(result), malloc((size_t)(channels * stride)), stride,
-                 (const uint16_t *)steps, (const int8_t *)recon, zero_point};
-    const int done = sink.planes != NULL;
+    const Py_ssize_t positions = size / n_steps;
+    int8_t *latent = (int8_t *)PyByteArray_AsString(result), *values = malloc((size_t)positions + 1);
+    const int done = values != NULL;
     Py_BEGIN_ALLOW_THREADS;
-    for (Py_ssize_t c = 0; done && c < channels; c++)
-        sink_values(&sink, c, (const int16_t *)symbols + c * positions, positions);
-    if (done) to_latent(&sink, channels, 1, positions, positions);
-    free(sink.planes);
+    for (Py_ssize_t c = 0; done && c < channels; c++) {
+        values_of((const int16_t *)symbols + c * positions, positions, ((const uint16_t *)steps)[c], ((const int8_t *)recon)[2 * c],
+                  ((const int8_t *)recon)[2 * c + 1], zero_point, values);
+        for (Py_ssize_t i = 0; i < positions; i++) latent[i * channels + c] = values[i];
+    }
+    free(values);
     Py_END_ALLOW_THREADS;
     if (done) return result;
     Py_DECREF(result);

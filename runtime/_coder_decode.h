@@ -6,6 +6,7 @@
 #include "_coder_model.h"
 
 #define MAX_PREFIX 9
+#define SPARSE 6 /* a plane with at most one in so many symbols that is not zero */
 
 #define TOO_SHORT "the compressed data ends too early"
 #define BAD_LENGTH "the compressed data has an impossible length"
@@ -18,6 +19,7 @@ typedef struct {
     const uint8_t *next, *end;
     uint32_t state[2];
     int both; /* whether the second state still is in use, see _coder_encode.h */
+    int sparse; /* whether the last plane was */
     const char *error;
 } Decoder;
 
@@ -59,9 +61,14 @@ static int32_t decode_escape(Decoder *d, int32_t radius) {
     return raw_bit(d) ? -(radius + number) : radius + number;
 }
 
-/* Takes a symbol out of a state, which may be too small then; returns its place in the entry. */
-static inline uint32_t take_symbol(const Entry *entry, uint32_t *state) {
-    const uint32_t slot = *state & (PROB_SCALE - 1);
+/* Takes a symbol out of a state, which may be too small then; returns its place in the entry. Where most symbols are zero, `sparse`, a
+ * processor that foresees them has no need to wait for the tables. */
+static inline uint32_t take_symbol(const Entry *entry, uint32_t *state, int sparse) {
+    const uint32_t slot = *state & (PROB_SCALE - 1), beyond = slot - entry->zero_start;
+    if (sparse && beyond < entry->zero_freq) {
+        *state = entry->zero_freq * (*state >> PROB_BITS) + beyond;
+        return (uint32_t)entry->radius;
+    }
     uint32_t place = entry->first[slot >> SLOT_BITS], span = entry->spans[place];
     while (slot - (span & 0xFFFF) >= span >> 16) span = entry->spans[++place]; /* hardly ever */
     *state = (span >> 16) * (*state >> PROB_BITS) + slot - (span & 0xFFFF);
@@ -72,36 +79,73 @@ static inline uint32_t take_symbol(const Entry *entry, uint32_t *state) {
 
 /* Room for one plane. */
 typedef struct {
-    int16_t *plane;    /* [height][pitch] */
+    int16_t *plane;
     uint32_t *escaped; /* where in the plane */
-    int32_t *row[2];
-    void *memory;
+    Rows rows;
 } Work;
 
 static int work_init(Work *work, const Model *model) {
-    const size_t size = (size_t)model->size, width = (size_t)model->width;
-    uint8_t *memory = calloc(1, 6 * (size + 2) + 8 * width);
-    work->memory = memory;
-    if (!memory) return 0;
-    work->escaped = (uint32_t *)memory;
-    work->row[0] = (int32_t *)(work->escaped + size + 2);
-    work->row[1] = work->row[0] + width;
-    work->plane = (int16_t *)(work->row[1] + width);
-    return 1;
+    const size_t size = (size_t)model->size + 2;
+    work->plane = calloc(size, sizeof *work->plane);
+    work->escaped = calloc(size, sizeof *work->escaped);
+    return work->plane && work->escaped && rows_init(&work->rows, model->width);
+}
+
+static void work_free(Work *work) {
+    free(work->plane);
+    free(work->escaped);
+    free(work->rows.memory);
 }
 
 /* Notes a symbol; an escape, whose residual comes later, counts as the next larger one until then. */
-static inline size_t note(const Entry *entry, uint32_t place, uint32_t i, Model *model, const Work *work, size_t escapes) {
+static inline size_t note(const Entry *entry, uint32_t place, uint32_t i, int16_t *plane, uint8_t *mag, uint32_t *escaped,
+                          size_t escapes) {
     const int32_t residual = (int32_t)place - entry->radius;
-    work->plane[i] = (int16_t)residual;
-    model->mag[i] = (uint8_t)(residual < 0 ? -residual : residual);
-    work->escaped[escapes] = i;
+    plane[i] = (int16_t)residual;
+    mag[i] = (uint8_t)(residual < 0 ? -residual : residual);
+    escaped[escapes] = i;
     return escapes + (residual > entry->radius);
 }
 
-/* While there are words enough, symbols are taken in pairs, without a branch that nothing could foresee. */
+/* Where a loop over pairs of symbols stands. */
+typedef struct {
+    uint32_t a, b; /* the states */
+    const uint8_t *next;
+    ptrdiff_t k;
+    size_t escapes;
+} Pairs;
+
+/* Takes pairs of symbols as long as there are words enough. */
+static inline Pairs take_pairs(Pairs p, int sparse, ptrdiff_t end, const uint8_t *last, const uint32_t *restrict at,
+                               const uint8_t *restrict contexts, const Entry *const *restrict entries,
+                               int16_t *restrict plane, uint8_t *restrict mag, uint32_t *restrict escaped) {
+    for (; p.k + 2 <= end && p.next <= last; p.k += 2) {
+        const uint32_t i = at[p.k], j = at[p.k + 1];
+        const Entry *first = entries[contexts[i]], *second = entries[contexts[j]];
+        p.escapes = note(first, take_symbol(first, &p.a, sparse), i, plane, mag, escaped, p.escapes);
+        p.escapes = note(second, take_symbol(second, &p.b, sparse), j, plane, mag, escaped, p.escapes);
+        const uint32_t with_a = p.a << 16 | word_at(p.next);
+        p.next += 2 * (p.a < STATE_START);
+        p.a = p.a < STATE_START ? with_a : p.a;
+        const uint32_t with_b = p.b << 16 | word_at(p.next);
+        p.next += 2 * (p.b < STATE_START);
+        p.b = p.b < STATE_START ? with_b : p.b;
+    }
+    return p;
+}
+
+/* Functions of their own, so that all that their loops need is in registers. */
+static __attribute__((noinline)) Pairs take_many(Pairs p, ptrdiff_t end, const uint8_t *last, const Model *m,
+                                                 const Entry *const *entries, const Work *work) {
+    return take_pairs(p, 0, end, last, m->at, m->contexts, entries, work->plane, m->mag, work->escaped);
+}
+
+static __attribute__((noinline)) Pairs take_few(Pairs p, ptrdiff_t end, const uint8_t *last, const Model *m,
+                                                const Entry *const *entries, const Work *work) {
+    return take_pairs(p, 1, end, last, m->at, m->contexts, entries, work->plane, m->mag, work->escaped);
+}
+
 static void decode_pass(Decoder *d, Model *model, int pass, const Entry *const *entries, const Work *work) {
-    const uint32_t *at = model->at;
     const uint8_t *contexts = model->contexts;
     const ptrdiff_t end = model->ends[pass];
     ptrdiff_t k = pass ? model->ends[pass - 1] : 0;
@@ -109,27 +153,19 @@ static void decode_pass(Decoder *d, Model *model, int pass, const Entry *const *
     model_contexts(model, pass);
     while (k < end && !d->error) {
         if (d->both && k % 2 == 0 && k + 2 <= end && d->end - d->next >= 4) {
-            const uint8_t *next = d->next, *last = d->end - 4;
-            uint32_t a = d->state[0], b = d->state[1];
-            for (; k + 2 <= end && next <= last; k += 2) {
-                const uint32_t i = at[k], j = at[k + 1];
-                const Entry *first = entries[contexts[i]], *second = entries[contexts[j]];
-                escapes = note(first, take_symbol(first, &a), i, model, work, escapes);
-                escapes = note(second, take_symbol(second, &b), j, model, work, escapes);
-                const uint32_t low_a = a < STATE_START, low_b = b < STATE_START;
-                a = a << (low_a << 4) | (word_at(next) & (0 - low_a));
-                next += 2 * low_a;
-                b = b << (low_b << 4) | (word_at(next) & (0 - low_b));
-                next += 2 * low_b;
-            }
-            d->next = next;
-            d->state[0] = a;
-            d->state[1] = b;
+            const Pairs begin = {d->state[0], d->state[1], d->next, k, escapes};
+            const Pairs p = (d->sparse ? take_few : take_many)(begin, end, d->end - 4, model, entries, work);
+            d->state[0] = p.a;
+            d->state[1] = p.b;
+            d->next = p.next;
+            k = p.k;
+            escapes = p.escapes;
             continue;
         }
         const int turn = d->both ? (int)(k % 2) : 0;
-        const uint32_t i = at[k++];
-        escapes = note(entries[contexts[i]], take_symbol(entries[contexts[i]], &d->state[turn]), i, model, work, escapes);
+        const uint32_t i = model->at[k++];
+        const Entry *entry = entries[contexts[i]];
+        escapes = note(entry, take_symbol(entry, &d->state[turn], 0), i, work->plane, model->mag, work->escaped, escapes);
         refill(d, turn);
     }
     for (size_t j = 0; j < escapes && !d->error; j++) {
@@ -143,32 +179,41 @@ static void decode_pass(Decoder *d, Model *model, int pass, const Entry *const *
 }
 
 /* A plane with a prediction. */
-static void decode_predicted(Decoder *d, Model *model, const Entry *const *entries, const Work *work) {
+static void decode_predicted(Decoder *d, Model *model, const Entry *const *entries, Work *work) {
     const int32_t straight = 16 * model->ctx_w[0];
-    int32_t *known = work->row[0], *above = work->row[1];
+    Rows *rows = &work->rows;
     for (ptrdiff_t y = 0; y < model->height; y++) {
-        int16_t *row = work->plane + y * model->pitch;
-        uint8_t *mag = model->mag + y * model->pitch;
         const int32_t weight = left_weight(model, y);
-        int32_t left = y ? row[-model->pitch] : 0, magnitude = 0;
-        known_row(model, y, known);
-        predict_above(model, row, y, above);
+        rows_turn(rows, model, y);
+        int32_t left = y ? rows->symbols_above[0] : 0, magnitude = 0;
         for (ptrdiff_t x = 0; x < model->width && !d->error; x++) {
-            const Entry *entry = entries[context_of(known[x] + straight * magnitude)];
-            int32_t residual = (int32_t)take_symbol(entry, &d->state[0]) - entry->radius;
+            const Entry *entry = entries[context_of(rows->known[x] + straight * magnitude)];
+            int32_t residual = (int32_t)take_symbol(entry, &d->state[0], 0) - entry->radius;
             refill(d, 0);
             if (residual > entry->radius) residual = decode_escape(d, entry->radius);
-            left = predict(weight, left, above[x]) + residual;
+            left = predict(weight, left, rows->predicted[x]) + residual;
             if ((left < -MAX_SYMBOL || left > MAX_SYMBOL) && !d->error) d->error = BAD_SYMBOL;
             magnitude = residual < 0 ? -residual : residual;
             magnitude = magnitude > MAX_SYMBOL ? MAX_SYMBOL : magnitude;
-            mag[x] = (uint8_t)magnitude;
-            row[x] = (int16_t)left;
+            rows->mag[x] = (uint8_t)magnitude;
+            rows->symbols[x] = (int16_t)left;
         }
+        PLACE(model->mag, rows->mag, y, model);
+        PLACE(work->plane, rows->symbols, y, model);
     }
 }
 
-static void decode_plane(Decoder *d, Model *model, const Plan *plan, int channel, const Work *work) {
+VECTOR static ptrdiff_t count_nonzero(const uint8_t *restrict mag, ptrdiff_t size) {
+    ptrdiff_t total = 0;
+    for (ptrdiff_t i = 0; i < size; i += 128) { /* sums of bytes */
+        uint8_t some = 0;
+        for (ptrdiff_t k = i; k < i + 128 && k < size; k++) some = (uint8_t)(some + (mag[k] != 0));
+        total += some;
+    }
+    return total;
+}
+
+static void decode_plane(Decoder *d, Model *model, const Plan *plan, int channel, Work *work) {
     const Entry *entries[CONTEXTS];
     for (int i = 0; i < CONTEXTS; i++) entries[i] = &plan->entries[plan->table_of[CONTEXTS * channel + i]];
     model_channel(model, plan, channel);
@@ -177,6 +222,7 @@ static void decode_plane(Decoder *d, Model *model, const Plan *plan, int channel
         decode_predicted(d, model, entries, work);
     else
         for (int pass = 0; pass < PASSES && !d->error; pass++) decode_pass(d, model, pass, entries, work);
+    d->sparse = SPARSE * count_nonzero(model->mag, model->size) < model->height * model->width;
 }
 
 /* ---- what becomes of them ---- */
@@ -184,7 +230,8 @@ static void decode_plane(Decoder *d, Model *model, const Plan *plan, int channel
 /* Symbols [channels][positions], or, where `latent` is not NULL, values [positions][channels]. */
 typedef struct {
     int16_t *symbols; /* all zero before */
-    int8_t *latent, *planes; /* the latent, and room for it as planes [height][pitch], of `stride` values each */
+    int8_t *latent, *planes; /* the latent, and room for it as maps, of `stride` values each */
+    uint8_t *used;           /* by channel, whether its map holds anything but zeros */
     ptrdiff_t stride;
     const uint16_t *steps;
     const int8_t *recon;
@@ -209,40 +256,50 @@ static void sink_values(const Sink *sink, ptrdiff_t channel, const int16_t *symb
               sink->planes + channel * sink->stride);
 }
 
-/* The planes become the latent. */
-VECTOR static void to_latent(const Sink *sink, ptrdiff_t channels, ptrdiff_t height, ptrdiff_t width, ptrdiff_t pitch) {
-    for (ptrdiff_t y = 0; y < height; y++)
-        for (ptrdiff_t x = 0; x < width; x += 8)
-            for (ptrdiff_t c = 0; c < channels; c += 8) {
-                const ptrdiff_t wide = width - x < 8 ? width - x : 8, deep = channels - c < 8 ? channels - c : 8;
-                const int8_t *from = sink->planes + c * sink->stride + y * pitch + x;
+/* The maps become the latent, which is all zero before. */
+VECTOR static void to_latent(const Sink *sink, ptrdiff_t channels, const Model *model) {
+    const ptrdiff_t width = model->width;
+    for (ptrdiff_t c = 0; c < channels; c += 8) {
+        const ptrdiff_t deep = channels - c < 8 ? channels - c : 8;
+        uint64_t any = 0;
+        memcpy(&any, sink->used + c, (size_t)deep);
+        if (!any) continue;
+        for (ptrdiff_t y = 0; y < model->height; y++)
+            for (ptrdiff_t x = 0; x < width; x += 8) {
+                const ptrdiff_t wide = width - x < 8 ? width - x : 8;
+                const int8_t *even = sink->planes + c * sink->stride + row_of(model, y, 0) + x / 2;
+                const int8_t *odd = sink->planes + c * sink->stride + row_of(model, y, 1) + x / 2;
                 int8_t *out = sink->latent + (y * width + x) * channels + c;
                 uint64_t tile[8] = {0};
-                for (ptrdiff_t d = 0; d < deep; d++) memcpy(&tile[d], from + d * sink->stride, 8); /* planes have room for it */
+                for (ptrdiff_t d = 0; d < deep; d++) { /* maps have room for four */
+                    uint8_t both[8];
+                    memcpy(both, even + d * sink->stride, 4);
+                    memcpy(both + 4, odd + d * sink->stride, 4);
+                    memcpy(&tile[d], both, 8);
+                }
                 transpose_8x8(tile);
-                for (ptrdiff_t i = 0; i < wide; i++)
-                    if (deep == 8)
-                        memcpy(out + i * channels, &tile[i], 8);
-                    else
-                        memcpy(out + i * channels, &tile[i], (size_t)deep);
+                for (int i = 0; i < 8; i++)
+                    if (TILE_ORDER[i] < wide) memcpy(out + TILE_ORDER[i] * channels, &tile[i], (size_t)deep);
             }
+    }
 }
 
 static void deliver(const Model *model, const Work *work, int channel, const Sink *sink) {
     if (sink->latent) {
+        sink->used[channel] = 1;
         sink_values(sink, channel, work->plane, model->size);
         return;
     }
     int16_t *out = sink->symbols + channel * model->height * model->width;
     for (ptrdiff_t y = 0; y < model->height; y++)
-        memcpy(out + y * model->width, work->plane + y * model->pitch, 2 * (size_t)model->width);
+        for (ptrdiff_t x = 0; x < model->width; x++) *out++ = work->plane[row_of(model, y, x % 2) + x / 2];
 }
 
-static const char *decode_all(const Plan *plan, const uint8_t *data, ptrdiff_t size, Model *model, const Work *work,
+static const char *decode_all(const Plan *plan, const uint8_t *data, ptrdiff_t size, Model *model, Work *work,
                               const Sink *sink) {
     if (size < 4 || size % 2 || size == 6) return BAD_LENGTH;
     const int both = size > 4;
-    Decoder d = {data + (both ? 8 : 4), data + size, {0, 0}, both, NULL};
+    Decoder d = {data + (both ? 8 : 4), data + size, {0, 0}, both, 1, NULL};
     for (int turn = 0; turn <= both; turn++) d.state[turn] = word_at(data + 4 * turn) | word_at(data + 4 * turn + 2) << 16;
     for (ptrdiff_t i = 0; i < plan->channels && !d.error; i++) {
         const int channel = plan->order[i], flag = decode_bit(&d, flag_one(model));
@@ -255,7 +312,7 @@ static const char *decode_all(const Plan *plan, const uint8_t *data, ptrdiff_t s
     }
     if (d.error) return d.error;
     if (d.state[0] != STATE_START || d.both || d.next != d.end) return BAD_END;
-    if (sink->latent) to_latent(sink, plan->channels, model->height, model->width, model->pitch);
+    if (sink->latent) to_latent(sink, plan->channels, model);
     return NULL;
 }
 

@@ -31,42 +31,58 @@ typedef struct {
     int zero_point, round256;
 } Source;
 
-/* Planes [height][pitch], `stride` values apart, of a latent without its zero point. */
-VECTOR static void to_planes(const Source *source, ptrdiff_t channels, ptrdiff_t height, ptrdiff_t width, ptrdiff_t pitch,
-                      ptrdiff_t stride, int16_t *planes) {
-    for (ptrdiff_t y = 0; y < height; y++)
-        for (ptrdiff_t x = 0; x < width; x += 8)
-            for (ptrdiff_t c = 0; c < channels; c += 8) {
-                const ptrdiff_t wide = width - x < 8 ? width - x : 8, deep = channels - c < 8 ? channels - c : 8;
+/* Maps, `stride` values apart, of a latent without its zero point; of `channels` only those in groups of eight with one that is `used`. */
+VECTOR static void to_planes(const Source *source, ptrdiff_t channels, const Model *model, const uint8_t *used,
+                             ptrdiff_t stride, int16_t *planes) {
+    const ptrdiff_t width = model->width;
+    for (ptrdiff_t c = 0; c < channels; c += 8) {
+        const ptrdiff_t deep = channels - c < 8 ? channels - c : 8;
+        uint64_t any = 0;
+        memcpy(&any, used + c, (size_t)deep);
+        if (!any) continue;
+        for (ptrdiff_t y = 0; y < model->height; y++)
+            for (ptrdiff_t x = 0; x < width; x += 8) {
+                const ptrdiff_t wide = width - x < 8 ? width - x : 8;
                 const int8_t *from = source->latent + (y * width + x) * channels + c;
-                int16_t *out = planes + c * stride + y * pitch + x;
                 uint64_t tile[8] = {0};
-                for (ptrdiff_t i = 0; i < wide; i++)
-                    if (deep == 8)
-                        memcpy(&tile[i], from + i * channels, 8);
-                    else
-                        memcpy(&tile[i], from + i * channels, (size_t)deep);
+                for (int i = 0; i < 8; i++)
+                    if (TILE_ORDER[i] < wide) memcpy(&tile[i], from + TILE_ORDER[i] * channels, (size_t)deep);
                 transpose_8x8(tile);
-                for (ptrdiff_t d = 0; d < deep; d++) {
-                    int8_t row[8];
-                    memcpy(row, &tile[d], 8);
-                    if (wide == 8)
-                        for (int i = 0; i < 8; i++) out[d * stride + i] = (int16_t)(row[i] - source->zero_point);
-                    else
-                        for (ptrdiff_t i = 0; i < wide; i++) out[d * stride + i] = (int16_t)(row[i] - source->zero_point);
+                for (int odd = 0; odd < 2; odd++) {
+                    int16_t *out = planes + c * stride + row_of(model, y, odd) + x / 2;
+                    const ptrdiff_t count = (wide + 1 - odd) / 2;
+                    for (ptrdiff_t d = 0; d < deep; d++) {
+                        int8_t values[8];
+                        memcpy(values, &tile[d], 8);
+                        for (ptrdiff_t i = 0; i < count; i++)
+                            out[d * stride + i] = (int16_t)(values[4 * odd + i] - source->zero_point);
+                    }
                 }
             }
+    }
 }
 
-/* Symbols and magnitudes of a plane of values; returns whether there are any. `inverse` is 2^20 / step16, rounded up. */
+/* The largest magnitude of each channel of a latent [positions][channels]. */
+VECTOR static void largest_of(const Source *source, ptrdiff_t positions, ptrdiff_t channels, uint8_t *restrict largest) {
+    memset(largest, 0, (size_t)channels);
+    for (ptrdiff_t i = 0; i < positions; i++) {
+        const int8_t *restrict values = source->latent + i * channels;
+        for (ptrdiff_t c = 0; c < channels; c++) {
+            const int16_t v = (int16_t)(values[c] - source->zero_point);
+            const uint8_t size = (uint8_t)(v < 0 ? -v : v);
+            largest[c] = size > largest[c] ? size : largest[c];
+        }
+    }
+}
+
+/* Magnitudes of the symbols of values of at most 255; returns whether there are any. `inverse` is 2^20 / step16, rounded up. */
 VECTOR static int quantize_plane(const int16_t *restrict values, ptrdiff_t size, uint32_t inverse, uint32_t round256,
-                                 int16_t *restrict symbols, uint8_t *restrict mag) {
+                                 uint8_t *restrict mag) {
     uint32_t any = 0;
     for (ptrdiff_t i = 0; i < size; i++) {
         const int32_t v = values[i];
         const uint32_t s = ((uint32_t)(v < 0 ? -v : v) * inverse + (round256 << 8)) >> 16;
-        symbols[i] = (int16_t)(v < 0 ? -(int32_t)s : (int32_t)s);
-        mag[i] = (uint8_t)(s > MAX_SYMBOL ? MAX_SYMBOL : s);
+        mag[i] = (uint8_t)s;
         any |= s;
     }
     return any != 0;
@@ -102,139 +118,141 @@ static int keep_escape(Found *found, int32_t residual, int32_t radius) {
 
 /* Room for one plane. */
 typedef struct {
-    int16_t *symbols; /* [height][pitch] */
     uint16_t *codes;
-    uint32_t *escaped; /* where in the plane */
-    int32_t *row[2];
-    void *memory;
+    Rows rows;
 } Draft;
 
 static int draft_init(Draft *draft, const Model *model) {
-    const size_t size = (size_t)model->size, width = (size_t)model->width;
-    uint8_t *memory = calloc(1, 8 * size + 8 * width);
-    draft->memory = memory;
-    if (!memory) return 0;
-    draft->escaped = (uint32_t *)memory;
-    draft->row[0] = (int32_t *)(memory + 4 * size);
-    draft->row[1] = draft->row[0] + width;
-    draft->symbols = (int16_t *)(draft->row[1] + width);
-    draft->codes = (uint16_t *)(draft->symbols + size);
-    return 1;
+    draft->codes = calloc((size_t)model->size, sizeof *draft->codes);
+    return draft->codes && rows_init(&draft->rows, model->width);
 }
 
-/* What a context means for the plane: how its entry codes, and up to which magnitude a value that became 1 or -1 is better left out,
- * being nearer to zero than the bits that it takes are worth. */
-typedef struct {
-    int32_t zero_code, radius, dear;
-} Price;
+static void draft_free(Draft *draft) {
+    free(draft->codes);
+    free(draft->rows.memory);
+}
+
+/* What a context means for the plane, so that one look tells all: how its entry codes a zero (16 bits), its radius (7), and one more than
+ * the magnitude up to which a value that became 1 or -1 is better left out, being nearer to zero than its bits are worth (9). */
+typedef uint32_t Price;
 
 static void prices_of(const Plan *plan, int channel, const Source *source, Price *prices) {
     for (int i = 0; i < CONTEXTS; i++) {
         const uint8_t number = plan->table_of[CONTEXTS * channel + i];
         const Entry *entry = &plan->entries[number];
-        const Price price = {entry->zero_code, entry->radius,
-                             source ? ((128 + plan->dead[number]) * source->steps[channel] - 1) >> 12 : -1};
-        prices[i] = price;
+        const int32_t dear = source ? ((128 + plan->dead[number]) * source->steps[channel] + 4095) >> 12 : 0;
+        prices[i] = entry->zero_code | (uint32_t)entry->radius << 16 | (uint32_t)(dear < 256 ? dear : 256) << 23;
     }
 }
 
-/* Finds the codes of a pass; returns whether any of its symbols is left, -1 without memory. */
+static int32_t radius_of(Price price) { return price >> 16 & 0x7F; }
+
+/* Codes of `count` positions side by side. Returns 1 where any of the symbols is left, and 2 more where any escapes. */
+VECTOR static int find_codes(const Price *restrict prices, const uint8_t *restrict contexts, const int16_t *restrict values,
+                             ptrdiff_t count, uint8_t *restrict mag, uint16_t *restrict codes) {
+    int32_t left = 0, escapes = 0;
+    for (ptrdiff_t i = 0; i < count; i++) {
+        const Price price = prices[contexts[i]];
+        const int32_t value = values[i], distance = value < 0 ? -value : value, radius = price >> 16 & 0x7F;
+        const int32_t size = (mag[i] == 1) & (distance < (int32_t)(price >> 23)) ? 0 : mag[i];
+        const int32_t escape = size > radius, residual = escape ? radius + 1 : value < 0 ? -size : size;
+        left |= size;
+        escapes |= escape;
+        mag[i] = (uint8_t)size;
+        codes[i] = (uint16_t)((price & 0xFFFF) + (uint32_t)residual);
+    }
+    return (left != 0) | escapes << 1;
+}
+
+/* Finds the codes of a pass; returns whether any symbol is left, -1 without memory. */
 static int find_pass(Model *model, int pass, const Price *prices, const int16_t *values, const Draft *draft, Plane *plane,
                      Found *found) {
-    const uint8_t *contexts = model->contexts;
-    const int16_t *symbols = draft->symbols;
-    uint8_t *mag = model->mag;
-    size_t escapes = 0;
-    int32_t any = 0;
+    const ptrdiff_t begin = pass * model->part, parts = pass == 2 ? 2 : 1;
     model_contexts(model, pass);
-    for (ptrdiff_t k = pass ? model->ends[pass - 1] : 0; k < model->ends[pass]; k++) {
+    const int any = find_codes(prices, model->contexts + begin, values + begin, parts * model->part, model->mag + begin,
+                               draft->codes + begin);
+    plane->escapes[pass] = 0;
+    for (ptrdiff_t k = pass ? model->ends[pass - 1] : 0; any & 2 && k < model->ends[pass]; k++) {
         const uint32_t i = model->at[k];
-        const Price *price = &prices[contexts[i]];
-        const int32_t value = values[i], size = mag[i];
-        const int32_t kept = ((size == 1) & ((value < 0 ? -value : value) <= price->dear)) - 1; /* all bits, or none */
-        const int32_t residual = symbols[i] & kept, escape = (size & kept) > price->radius;
-        any |= residual;
-        mag[i] = (uint8_t)(size & kept);
-        draft->codes[k] = (uint16_t)(price->zero_code + (escape ? price->radius + 1 : residual));
-        draft->escaped[escapes] = i;
-        escapes += (size_t)escape;
+        const int32_t radius = radius_of(prices[model->contexts[i]]), size = model->mag[i];
+        if (size <= radius) continue;
+        if (!keep_escape(found, values[i] < 0 ? -size : size, radius)) return -1;
+        plane->escapes[pass]++;
     }
-    for (size_t j = 0; j < escapes; j++) {
-        const uint32_t i = draft->escaped[j];
-        if (!keep_escape(found, symbols[i], prices[contexts[i]].radius)) return -1;
-    }
-    plane->escapes[pass] = (uint32_t)escapes;
-    return any != 0;
+    return any & 1;
 }
 
-/* The same for a whole plane with a prediction; nothing is left out: where the prediction is not zero,
+/* The same for a whole plane with a prediction, codes row by row; nothing is left out: where the prediction is not zero,
  * neither is the cheapest symbol. */
-static int find_predicted(Model *model, const Price *prices, const Draft *draft, Found *found) {
+static int find_predicted(Model *model, const Price *prices, const int16_t *values, Draft *draft, Found *found) {
     const int32_t straight = 16 * model->ctx_w[0];
-    int32_t *known = draft->row[0], *above = draft->row[1];
+    Rows *rows = &draft->rows;
     uint16_t *out = draft->codes;
     for (ptrdiff_t y = 0; y < model->height; y++) {
-        const int16_t *row = draft->symbols + y * model->pitch;
-        uint8_t *mag = model->mag + y * model->pitch;
+        const ptrdiff_t begin[2] = {row_of(model, y, 0), row_of(model, y, 1)};
         const int32_t weight = left_weight(model, y);
-        int32_t left = y ? row[-model->pitch] : 0, magnitude = 0;
-        known_row(model, y, known);
-        predict_above(model, row, y, above);
+        rows_turn(rows, model, y);
+        int32_t left = y ? rows->symbols_above[0] : 0, magnitude = 0;
         for (ptrdiff_t x = 0; x < model->width; x++) {
-            const Price *price = &prices[context_of(known[x] + straight * magnitude)];
-            const int32_t residual = row[x] - predict(weight, left, above[x]);
-            left = row[x];
+            const ptrdiff_t i = begin[x % 2] + x / 2;
+            const int32_t size = model->mag[i], symbol = values[i] < 0 ? -size : size;
+            const Price price = prices[context_of(rows->known[x] + straight * magnitude)];
+            const int32_t residual = symbol - predict(weight, left, rows->predicted[x]);
+            left = symbol;
             magnitude = residual < 0 ? -residual : residual;
-            const int escape = magnitude > price->radius;
-            if (escape && !keep_escape(found, residual, price->radius)) return -1;
-            *out++ = (uint16_t)(price->zero_code + (escape ? price->radius + 1 : residual));
+            const int escape = magnitude > radius_of(price);
+            if (escape && !keep_escape(found, residual, radius_of(price))) return -1;
+            *out++ = (uint16_t)((price & 0xFFFF) + (uint32_t)(escape ? radius_of(price) + 1 : residual));
             magnitude = magnitude > MAX_SYMBOL ? MAX_SYMBOL : magnitude;
-            mag[x] = (uint8_t)magnitude;
+            rows->symbols[x] = (int16_t)symbol;
+            rows->mag[x] = (uint8_t)magnitude;
         }
+        PLACE(model->mag, rows->mag, y, model);
     }
     return 1;
 }
 
 /* Puts the codes of a plane in the place of its values. Returns whether it is to be coded, -1 without memory. Without a `source`
  * values are the symbols. */
-static int find_plane(Model *model, const Plan *plan, int channel, int16_t *values, const Source *source,
-                      const Draft *draft, Plane *plane, Found *found) {
+static int find_plane(Model *model, const Plan *plan, int channel, int16_t *values, const Source *source, Draft *draft,
+                      Plane *plane, Found *found) {
     const uint32_t inverse = source ? inverse_step(source->steps[channel]) : 1u << 16;
     const uint32_t offset = source ? (uint32_t)source->round256 : 0;
     const size_t before = found->count;
     Price prices[CONTEXTS];
-    if (!quantize_plane(values, model->size, inverse, offset, draft->symbols, model->mag)) return 0;
+    if (!quantize_plane(values, model->size, inverse, offset, model->mag)) return 0;
     model_channel(model, plan, channel);
     prices_of(plan, channel, source, prices);
     int any = 0;
     if (model->predicted) {
-        any = find_predicted(model, prices, draft, found);
+        any = find_predicted(model, prices, values, draft, found);
     } else {
         for (int pass = 0; pass < PASSES && any >= 0; pass++) {
             const int more = find_pass(model, pass, prices, values, draft, plane, found);
             any = more < 0 ? more : any | more;
         }
     }
-    if (any > 0) memcpy(values, draft->codes, 2 * (size_t)(model->height * model->width));
+    if (any > 0) memcpy(values, draft->codes, 2 * (size_t)model->size);
     if (any == 0) found->count = before;
     return any;
 }
 
-/* Planes are `stride` values apart and have room for whole blocks. */
-static int find_all(const Plan *plan, int16_t *planes, ptrdiff_t stride, const Source *source, Model *model, Found *found) {
-    Draft draft;
+/* Planes are `stride` values apart; those that are not `used` are all zero. */
+static int find_all(const Plan *plan, int16_t *planes, ptrdiff_t stride, const uint8_t *used, const Source *source, Model *model,
+                    Found *found) {
+    Draft draft = {0};
     found->planes = calloc((size_t)plan->channels, sizeof *found->planes);
     int flag = draft_init(&draft, model) && found->planes ? 0 : -1;
     for (ptrdiff_t i = 0; i < plan->channels && flag >= 0; i++) {
         const int channel = plan->order[i];
         Plane *plane = &found->planes[i];
-        flag = find_plane(model, plan, channel, planes + channel * stride, source, &draft, plane, found);
+        flag = used[channel] ? find_plane(model, plan, channel, planes + channel * stride, source, &draft, plane, found) : 0;
         if (flag < 0) break;
         plane->one = flag_one(model) | (uint32_t)flag;
         flag_update(model, flag);
         model_update(model, flag);
     }
-    free(draft.memory);
+    draft_free(&draft);
     return flag >= 0;
 }
 
@@ -251,13 +269,13 @@ typedef struct {
 
 /* `inverse` is floor(2^46 / freq) + 1: as the state is below freq * 2^18 by then, the product stays below 2^64, and its upper bits
  * are the quotient exactly. */
-static inline uint32_t advanced(uint32_t state, uint32_t start, uint32_t freq, uint64_t inverse) {
-    return state + start + (uint32_t)(state * inverse >> 46) * (PROB_SCALE - freq);
+static inline uint32_t advanced(uint32_t state, const Code *code) {
+    return state + code->start + (uint32_t)(state * code->inverse >> 46) * code->rest;
 }
 
-static void put(Encoder *e, int turn, uint32_t start, uint32_t freq, uint64_t inverse) {
+static void put(Encoder *e, int turn, const Code *code) {
     uint32_t state = e->state[e->both ? turn : 0];
-    if (state >> 18 >= freq) {
+    if (state >= code->limit) {
         if (e->both) {
             e->words[e->count++] = (uint16_t)state;
         } else {
@@ -266,10 +284,13 @@ static void put(Encoder *e, int turn, uint32_t start, uint32_t freq, uint64_t in
         }
         state >>= 16;
     }
-    e->state[e->both ? turn : 0] = advanced(state, start, freq, inverse);
+    e->state[e->both ? turn : 0] = advanced(state, code);
 }
 
-static void put_once(Encoder *e, uint32_t start, uint32_t freq) { put(e, 0, start, freq, inverse_of(freq)); }
+static void put_once(Encoder *e, uint32_t start, uint32_t freq) {
+    const Code code = code_of(start, freq);
+    put(e, 0, &code);
+}
 
 /* Words are reserved by the caller, one for each call of `put`. */
 static int words_reserve(Encoder *e, size_t more) {
@@ -287,31 +308,40 @@ static int put_escape(Encoder *e, uint32_t escaped) {
     return 1;
 }
 
-/* The symbols begin..end of a plane, which take turns from an even number on. Most are put in pairs, without a branch that nothing
- * could foresee. */
-static int put_codes(Encoder *e, const Code *codes, const uint16_t *numbers, ptrdiff_t begin, ptrdiff_t end) {
+/* `pairs` pairs of symbols, whose last one is before `at`, without a branch that nothing could foresee. Returns the place
+ * behind the words. A function of its own, so that all it needs is in registers. */
+static __attribute__((noinline)) uint16_t *put_pairs(uint32_t state[2], uint16_t *word, const Code *codes,
+                                                     const uint16_t *numbers, const uint32_t *at, ptrdiff_t pairs) {
+    uint32_t a = state[0], b = state[1];
+    for (; pairs > 0; pairs--) {
+        const Code *second = &codes[numbers[*--at]], *first = &codes[numbers[*--at]];
+        *word = (uint16_t)b;
+        word += b >= second->limit;
+        b = b >= second->limit ? b >> 16 : b;
+        *word = (uint16_t)a;
+        word += a >= first->limit;
+        a = a >= first->limit ? a >> 16 : a;
+        a = advanced(a, first);
+        b = advanced(b, second);
+    }
+    state[0] = a;
+    state[1] = b;
+    return word;
+}
+
+/* The symbols at[begin..end] of a plane, which take turns from an even number on. */
+static int put_codes(Encoder *e, const Code *codes, const uint16_t *numbers, const uint32_t *at, ptrdiff_t begin,
+                     ptrdiff_t end) {
     if (!words_reserve(e, (size_t)(end - begin) + 2)) return 0;
     while (end > begin) {
-        if (e->both && end % 2 == 0 && end - begin >= 2) {
-            uint16_t *word = e->words + e->count;
-            uint32_t a = e->state[0], b = e->state[1];
-            for (; end - begin >= 2; end -= 2) {
-                const Code *first = &codes[numbers[end - 2]], *second = &codes[numbers[end - 1]];
-                const uint32_t full_a = a >> 18 >= first->freq, full_b = b >> 18 >= second->freq;
-                *word = (uint16_t)b;
-                word += full_b;
-                *word = (uint16_t)a;
-                word += full_a;
-                a = advanced(a >> (full_a << 4), first->start, first->freq, first->inverse);
-                b = advanced(b >> (full_b << 4), second->start, second->freq, second->inverse);
-            }
-            e->count = (size_t)(word - e->words);
-            e->state[0] = a;
-            e->state[1] = b;
-            continue;
+        const ptrdiff_t pairs = e->both && end % 2 == 0 ? (end - begin) / 2 : 0;
+        if (pairs) {
+            e->count = (size_t)(put_pairs(e->state, e->words + e->count, codes, numbers, at + end, pairs) - e->words);
+            end -= 2 * pairs;
+        } else {
+            end--;
+            put(e, (int)(end % 2), &codes[numbers[at[end]]]);
         }
-        const Code *code = &codes[numbers[--end]];
-        put(e, (int)(end % 2), code->start, code->freq, code->inverse);
     }
     return 1;
 }
@@ -321,7 +351,7 @@ static int put_plane(Encoder *e, const Plan *plan, const Model *model, const uin
     for (int pass = PASSES; pass-- > 0;) {
         for (uint32_t i = 0; i < plane->escapes[pass]; i++)
             if (!put_escape(e, found->escaped[--found->count])) return 0;
-        if (!put_codes(e, plan->codes, numbers, pass ? model->ends[pass - 1] : 0, model->ends[pass])) return 0;
+        if (!put_codes(e, plan->codes, numbers, model->at, pass ? model->ends[pass - 1] : 0, model->ends[pass])) return 0;
     }
     return 1;
 }
@@ -330,9 +360,9 @@ static int put_plane(Encoder *e, const Plan *plan, const Model *model, const uin
 static int put_predicted(Encoder *e, const Plan *plan, const Model *model, const uint16_t *numbers, Found *found) {
     for (ptrdiff_t k = model->height * model->width; k-- > 0;) {
         const Code *code = &plan->codes[numbers[k]];
-        if (code->escape && !put_escape(e, found->escaped[--found->count])) return 0;
+        if (is_escape(code) && !put_escape(e, found->escaped[--found->count])) return 0;
         if (!words_reserve(e, 1)) return 0;
-        put(e, 0, code->start, code->freq, code->inverse);
+        put(e, 0, code);
     }
     return 1;
 }

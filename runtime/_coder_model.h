@@ -14,22 +14,33 @@
 #define VECTOR __attribute__((noinline))
 #endif
 
-/* Maps have a column of zeros more than the plane, which is the left and the right border of its rows. */
+/* A map has its positions in four parts, by even and odd rows and columns: 0 (even, even), 1 (odd, odd), 2 (even, odd), 3 (odd, even). So
+ * those of a pass lie side by side, and so do their neighbours. A part has a row and a column of zeros more than it needs, which are
+ * the border of its rows and of the parts beside it. */
+#define PARTS 4
+
 typedef struct {
-    ptrdiff_t height, width, pitch, size; /* size: of a map, rounded up to whole blocks */
-    uint16_t *fast, *slow;                /* running averages of magnitudes, below 2^14 and 2^16 */
-    uint16_t *around;                     /* the mean of `slow` at the four neighbours */
-    uint8_t *mag;                         /* magnitudes of the plane */
-    uint8_t *edge;                        /* how many of the four neighbours of a position are outside */
-    uint8_t *contexts;                    /* of the positions of a pass */
-    uint32_t *at;                         /* all positions, in the order of the passes */
-    ptrdiff_t ends[PASSES];               /* of the passes in `at` */
+    ptrdiff_t height, width, pitch, part, size; /* pitch: of the rows of a part; part: the size of one; size: of a map */
+    uint16_t *fast, *slow;                      /* running averages of magnitudes, below 2^14 and 2^16 */
+    uint16_t *around;                           /* the mean of `slow` at the four neighbours */
+    uint8_t *mag;                               /* magnitudes of the plane */
+    uint8_t *edge;                              /* how many of the four neighbours of a position are outside */
+    uint8_t *contexts;                          /* of the positions of a pass */
+    uint32_t *at;                               /* all positions, in the order of the passes */
+    ptrdiff_t ends[PASSES];                     /* of the passes in `at` */
+    ptrdiff_t straight[PARTS][4], diagonal[4];  /* how far away neighbours are, by part; diagonal ones from part 1 */
     void *memory;
     const int8_t *mean_w; /* of the channel */
     const uint8_t *ctx_w;
     int predicted;
     uint32_t flag_ones[4], flag_context;
 } Model;
+
+/* Where the even, or the odd, columns of a row are; column x is x / 2 positions further. */
+static inline ptrdiff_t row_of(const Model *model, ptrdiff_t y, ptrdiff_t odd) {
+    const ptrdiff_t below = y % 2, part = below == odd ? below : 2 + below;
+    return part * model->part + y / 2 * model->pitch;
+}
 
 /* The 8x8 bytes in eight words of eight, rows for columns (Warren: Hacker's Delight, 2012, 7-3). */
 static inline void transpose_8x8(uint64_t *rows) {
@@ -45,26 +56,48 @@ static inline void transpose_8x8(uint64_t *rows) {
     }
 }
 
+/* In which order the columns of a tile are taken, so that even and odd ones come to lie side by side. */
+static const ptrdiff_t TILE_ORDER[8] = {0, 2, 4, 6, 1, 3, 5, 7};
+
 static void model_free(Model *model) { free(model->memory); }
 
-/* Pass 0 has the positions of even rows and columns, pass 1 those of odd rows and columns, pass 2 the rest. */
+/* Pass 0 has part 0, pass 1 part 1, and pass 2 the others, row by row. */
 static void model_passes(Model *model) {
     const ptrdiff_t height = model->height, width = model->width;
     uint32_t *out = model->at;
     for (int pass = 0; pass < PASSES; pass++) {
-        for (ptrdiff_t y = pass == 1; y < height; y += pass < 2 ? 2 : 1)
-            for (ptrdiff_t x = pass < 2 ? pass : (y + 1) % 2; x < width; x += 2) *out++ = (uint32_t)(y * model->pitch + x);
+        for (ptrdiff_t y = pass == 1; y < height; y += pass < 2 ? 2 : 1) {
+            const ptrdiff_t odd = pass < 2 ? pass : (y + 1) % 2;
+            for (ptrdiff_t x = odd; x < width; x += 2) *out++ = (uint32_t)(row_of(model, y, odd) + x / 2);
+        }
         model->ends[pass] = out - model->at;
     }
 }
 
+/* The neighbours to the left, right, above and below. */
+static void model_neighbours(Model *model) {
+    static const int8_t where[PARTS][4][3] = {/* part, rows, columns */
+                                              {{2, 0, -1}, {2, 0, 0}, {3, -1, 0}, {3, 0, 0}},
+                                              {{3, 0, 0}, {3, 0, 1}, {2, 0, 0}, {2, 1, 0}},
+                                              {{0, 0, 0}, {0, 0, 1}, {1, -1, 0}, {1, 0, 0}},
+                                              {{1, 0, -1}, {1, 0, 0}, {0, 0, 0}, {0, 1, 0}}};
+    for (int part = 0; part < PARTS; part++)
+        for (int i = 0; i < 4; i++) {
+            const int8_t *to = where[part][i];
+            model->straight[part][i] = (to[0] - part) * model->part + to[1] * model->pitch + to[2];
+        }
+    for (int i = 0; i < 4; i++) model->diagonal[i] = -model->part + i / 2 * model->pitch + i % 2;
+}
+
 static int model_init(Model *model, ptrdiff_t height, ptrdiff_t width) {
-    const ptrdiff_t pitch = width + 1, size = (height * pitch + BLOCK - 1) / BLOCK * BLOCK;
-    const ptrdiff_t border = (pitch + 1 + BLOCK - 1) / BLOCK * BLOCK, padded = size + 2 * border + BLOCK;
+    const ptrdiff_t rows = (height + 1) / 2, pitch = (width + 1) / 2 + 1;
+    const ptrdiff_t part = ((rows + 1) * pitch + BLOCK - 1) / BLOCK * BLOCK, size = PARTS * part;
+    const ptrdiff_t padded = (size + pitch + 2 * BLOCK) / BLOCK * BLOCK; /* some neighbours of the last border are further */
     memset(model, 0, sizeof *model);
     model->height = height;
     model->width = width;
     model->pitch = pitch;
+    model->part = part;
     model->size = size;
     for (int i = 0; i < 4; i++) model->flag_ones[i] = 2048;
     uint8_t *memory = padded < UINT32_MAX ? calloc((size_t)padded, 4 + 2 + 2 + 2 + 1 + 1 + 1) : NULL;
@@ -73,26 +106,23 @@ static int model_init(Model *model, ptrdiff_t height, ptrdiff_t width) {
     model->at = (uint32_t *)memory;
     model->fast = (uint16_t *)(memory + 4 * padded);
     model->around = (uint16_t *)(memory + 6 * padded);
-    model->slow = (uint16_t *)(memory + 8 * padded) + border;
-    model->mag = memory + 10 * padded + border;
+    model->slow = (uint16_t *)(memory + 8 * padded);
+    model->mag = memory + 10 * padded;
     model->edge = memory + 11 * padded;
     model->contexts = memory + 12 * padded;
-    for (ptrdiff_t y = 0; y < height; y++) {
-        model->edge[y * pitch]++;
-        model->edge[y * pitch + width - 1]++;
-    }
-    for (ptrdiff_t x = 0; x < width; x++) {
-        model->edge[x]++;
-        model->edge[(height - 1) * pitch + x]++;
-    }
+    for (ptrdiff_t y = 0; y < height; y++)
+        for (ptrdiff_t x = 0; x < width; x++)
+            model->edge[row_of(model, y, x % 2) + x / 2] =
+                (uint8_t)((x == 0) + (x == width - 1) + (y == 0) + (y == height - 1));
     model_passes(model);
+    model_neighbours(model);
     return 1;
 }
 
 VECTOR static void mean_around(const uint16_t *restrict slow, const uint8_t *restrict edge, uint16_t *restrict around,
-                               ptrdiff_t size, ptrdiff_t pitch) {
+                               ptrdiff_t size, ptrdiff_t a, ptrdiff_t b, ptrdiff_t c, ptrdiff_t d) {
     for (ptrdiff_t i = 0; i < size; i++) {
-        const uint32_t straight = (uint32_t)slow[i - 1] + slow[i + 1] + slow[i - pitch] + slow[i + pitch];
+        const uint32_t straight = (uint32_t)slow[i + a] + slow[i + b] + slow[i + c] + slow[i + d];
         around[i] = (uint16_t)((straight + (uint32_t)edge[i] * slow[i]) >> 2);
     }
 }
@@ -102,7 +132,11 @@ static void model_channel(Model *model, const Plan *plan, int channel) {
     model->mean_w = plan->mean_w + 4 * channel;
     model->ctx_w = plan->ctx_w + PASSES * WEIGHTS * channel;
     model->predicted = model->mean_w[0] || model->mean_w[1] || model->mean_w[2] || model->mean_w[3];
-    mean_around(model->slow, model->edge, model->around, model->size, model->pitch);
+    for (int part = 0; part < PARTS; part++) {
+        const ptrdiff_t begin = part * model->part, *to = model->straight[part];
+        mean_around(model->slow + begin, model->edge + begin, model->around + begin, model->part, to[0], to[1], to[2],
+                    to[3]);
+    }
 }
 
 static uint32_t flag_one(const Model *model) { return model->flag_ones[model->flag_context] << 2; }
@@ -135,29 +169,31 @@ VECTOR static void contexts_alone(const uint16_t *restrict fast, const uint16_t 
         contexts[i] = (uint8_t)context_of(w_fast * fast[i] + w_slow * slow[i] + w_around * around[i] + one);
 }
 
-/* The same with the magnitudes at distances of a, b and their opposites. */
+/* The same with the magnitudes at four distances. */
 VECTOR static void contexts_beside(const uint16_t *restrict fast, const uint16_t *restrict slow,
                                    const uint16_t *restrict around, ptrdiff_t size, int32_t w_fast, int32_t w_slow,
-                                   int32_t w_around, int32_t one, const uint8_t *restrict mag, ptrdiff_t a, ptrdiff_t b,
+                                   int32_t w_around, int32_t one, const uint8_t *restrict mag, const ptrdiff_t to[4],
                                    int32_t w_beside, uint8_t *restrict contexts) {
+    const uint8_t *restrict a = mag + to[0], *restrict b = mag + to[1], *restrict c = mag + to[2], *restrict d = mag + to[3];
     for (ptrdiff_t i = 0; i < size; i++) {
-        const int32_t beside = mag[i - a] + mag[i + a] + mag[i - b] + mag[i + b];
+        const int32_t beside = a[i] + b[i] + c[i] + d[i];
         const int32_t known = w_fast * fast[i] + w_slow * slow[i] + w_around * around[i] + one;
         contexts[i] = (uint8_t)context_of(known + w_beside * beside);
     }
 }
 
-/* Contexts for a pass, wherever in the plane; the passes before it are coded. */
+/* Contexts for a pass; the passes before it are coded. */
 static void model_contexts(Model *m, int pass) {
     const uint8_t *w = m->ctx_w + WEIGHTS * pass;
-    if (pass == 0)
-        contexts_alone(m->fast, m->slow, m->around, m->size, w[2], w[3], w[4], 16 * w[5], m->contexts);
-    else if (pass == 1)
-        contexts_beside(m->fast, m->slow, m->around, m->size, w[2], w[3], w[4], 16 * w[5], m->mag, m->pitch + 1,
-                        m->pitch - 1, 16 * w[1], m->contexts);
-    else
-        contexts_beside(m->fast, m->slow, m->around, m->size, w[2], w[3], w[4], 16 * w[5], m->mag, m->pitch, 1, 16 * w[0],
-                        m->contexts);
+    const int32_t one = 16 * w[5], beside = 16 * w[pass == 1];
+    for (int part = pass; part < (pass == 2 ? PARTS : pass + 1); part++) {
+        const ptrdiff_t i = part * m->part;
+        if (pass == 0)
+            contexts_alone(m->fast + i, m->slow + i, m->around + i, m->part, w[2], w[3], w[4], one, m->contexts + i);
+        else
+            contexts_beside(m->fast + i, m->slow + i, m->around + i, m->part, w[2], w[3], w[4], one, m->mag + i,
+                            pass == 1 ? m->diagonal : m->straight[part], beside, m->contexts + i);
+    }
 }
 
 VECTOR static void update_coded(uint16_t *restrict fast, uint16_t *restrict slow, const uint8_t *restrict mag,
@@ -185,26 +221,55 @@ static void model_update(Model *model, int coded) {
 
 /* ---- channels with a prediction, few of learned latents, are coded row by row ---- */
 
-/* 16 * activity at row y without the left neighbour. */
-static void known_row(const Model *model, ptrdiff_t y, int32_t *restrict known) {
-    const uint8_t *w = model->ctx_w, *top = model->mag + (y - 1) * model->pitch;
-    for (ptrdiff_t x = 0; x < model->width; x++)
-        known[x] = known_of(model, w, y * model->pitch + x) + 16 * (w[0] * top[x] + w[1] * (top[x - 1] + top[x + 1]));
+/* A row and the one above it, left to right, with a border of zeros on either side. */
+typedef struct {
+    int16_t *symbols, *symbols_above;
+    uint8_t *mag, *mag_above;
+    int32_t *known;     /* 16 * activity without the left neighbour */
+    int32_t *predicted; /* what the row above adds to the prediction */
+    void *memory;
+} Rows;
+
+static int rows_init(Rows *rows, ptrdiff_t width) {
+    const size_t wide = (size_t)width + 2;
+    uint8_t *memory = calloc(wide, 2 * 4 + 2 * 2 + 2 * 1);
+    rows->memory = memory;
+    if (!memory) return 0;
+    rows->known = (int32_t *)memory;
+    rows->predicted = rows->known + wide;
+    rows->symbols = (int16_t *)(rows->predicted + wide) + 1;
+    rows->symbols_above = rows->symbols + wide;
+    rows->mag = (uint8_t *)(rows->symbols_above + wide - 1) + 1;
+    rows->mag_above = rows->mag + wide;
+    return 1;
 }
 
-/* The part of the predictions of row y that the row above gives; planes are [height][pitch]. */
-static void predict_above(const Model *model, const int16_t *restrict row, ptrdiff_t y, int32_t *restrict above) {
+/* Turns to row y, once the one before it is known. */
+static void rows_turn(Rows *rows, const Model *model, ptrdiff_t y) {
+    const uint8_t *w = model->ctx_w;
     const ptrdiff_t width = model->width, last = width - 1;
-    if (y == 0) {
-        for (ptrdiff_t x = 0; x < width; x++) above[x] = 32;
-        return;
-    }
-    const int16_t *restrict before = row - model->pitch;
+    const ptrdiff_t begin[2] = {row_of(model, y, 0), row_of(model, y, 1)};
+    int16_t *symbols = rows->symbols_above;
+    uint8_t *mag = rows->mag_above;
+    rows->symbols_above = rows->symbols;
+    rows->symbols = symbols;
+    rows->mag_above = rows->mag;
+    rows->mag = mag;
+    if (y == 0) memset(rows->mag_above, 0, (size_t)width); /* of the last plane */
+    const uint8_t *top = rows->mag_above;
+    for (ptrdiff_t x = 0; x < width; x++)
+        rows->known[x] = known_of(model, w, begin[x % 2] + x / 2) + 16 * (w[0] * top[x] + w[1] * (top[x - 1] + top[x + 1]));
+
+    const int16_t *before = rows->symbols_above;
     const int32_t t = model->mean_w[1], tl = model->mean_w[2], tr = model->mean_w[3];
-    above[0] = (t + tl) * before[0] + tr * before[width > 1] + 32;
-    for (ptrdiff_t x = 1; x < last; x++) above[x] = t * before[x] + tl * before[x - 1] + tr * before[x + 1] + 32;
-    if (last) above[last] = (t + tr) * before[last] + tl * before[last - 1] + 32;
+    for (ptrdiff_t x = 0; x < width; x++)
+        rows->predicted[x] =
+            y ? t * before[x] + tl * before[x ? x - 1 : x] + tr * before[x < last ? x + 1 : x] + 32 : 32;
 }
+
+/* Puts a value of row y in its place in a map. */
+#define PLACE(map, row, y, model)                                                                   \
+    for (ptrdiff_t x_ = 0; x_ < (model)->width; x_++) (map)[row_of(model, y, x_ % 2) + x_ / 2] = (row)[x_]
 
 /* In the first row the left neighbour stands for the top ones, too. */
 static int32_t left_weight(const Model *model, ptrdiff_t y) {

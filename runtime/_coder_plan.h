@@ -23,14 +23,15 @@ typedef struct {
     const uint8_t *first;  /* of each range of 2^SLOT_BITS slots, the place of the residual that has its beginning */
     const uint32_t *spans; /* of -R..R and of the escape: frequency << 16 | start */
     int32_t radius;
+    uint16_t zero_start, zero_freq;
     uint16_t zero_code; /* the number of the code of a residual of 0 */
 } Entry;
 
 /* What the encoder wants to know of a span. */
 typedef struct {
     uint64_t inverse; /* of the frequency, see `advanced` in _coder_encode.h */
-    uint16_t start, freq;
-    uint8_t escape;
+    uint32_t limit;   /* from here on a state is too large for it: frequency << 18 */
+    uint16_t start, rest; /* `rest`: PROB_SCALE less the frequency */
 } Code;
 
 typedef struct {
@@ -63,7 +64,14 @@ static void *duplicate(const void *data, ptrdiff_t size) {
     return copy;
 }
 
-static uint64_t inverse_of(uint32_t freq) { return ((uint64_t)1 << 46) / freq + 1; }
+/* Frequencies below 2^14, and so all that an entry or a flag can have. */
+static Code code_of(uint32_t start, uint32_t freq) {
+    const Code code = {((uint64_t)1 << 46) / freq + 1, freq << 18, (uint16_t)start, (uint16_t)(PROB_SCALE - freq)};
+    return code;
+}
+
+/* The escape is the last of its entry. */
+static int is_escape(const Code *code) { return code->start == code->rest; }
 
 /* Fills the entries from radii and frequencies; 0 when they are not what EntropyTables guarantees. */
 static int plan_bank(Plan *plan, const uint8_t *radius, ptrdiff_t bank, const uint8_t *freq, ptrdiff_t values) {
@@ -74,7 +82,7 @@ static int plan_bank(Plan *plan, const uint8_t *radius, ptrdiff_t bank, const ui
         const int count = 2 * radius[m] + 2;
         uint32_t start = 0;
         if (radius[m] > MAX_RADIUS || count > values - number) return 0;
-        const Entry entry = {first, plan->spans + number, radius[m], (uint16_t)(number + radius[m])};
+        const Entry entry = {first, plan->spans + number, radius[m], 0, 0, (uint16_t)(number + radius[m])};
         plan->entries[m] = entry;
         for (int i = 0; i < count; i++, freq += 2, number++) {
             uint16_t f;
@@ -82,9 +90,12 @@ static int plan_bank(Plan *plan, const uint8_t *radius, ptrdiff_t bank, const ui
             if (f == 0 || start + f > PROB_SCALE) return 0;
             for (uint32_t slot = (start + (1u << SLOT_BITS) - 1) >> SLOT_BITS; slot << SLOT_BITS < start + f; slot++)
                 first[slot] = (uint8_t)i;
-            const Code code = {inverse_of(f), (uint16_t)start, f, i == count - 1};
             plan->spans[number] = (uint32_t)f << 16 | start;
-            plan->codes[number] = code;
+            plan->codes[number] = code_of(start, f);
+            if (i == radius[m]) {
+                plan->entries[m].zero_start = (uint16_t)start;
+                plan->entries[m].zero_freq = f;
+            }
             start += f;
         }
         if (start != PROB_SCALE) return 0;

@@ -21,7 +21,7 @@ from .losses import hybrid_parts
 from .models import build, split
 from .objective import HybridObjective, Objective, RateDistortionObjective, int8_grain
 from .paced import PacedAdam
-from .photo import DIRECT, LATENT_UNIT
+from .photo import JOINED, LATENT_UNIT, TRANSFORM
 from .qat import copy_weights, to_qat
 
 
@@ -61,7 +61,9 @@ def make_objective(config: TrainConfig, images: ImageFolder) -> tuple[keras.Mode
         start_as_klt(model, crops)
     if config.init:
         model.set_weights(keras.models.load_model(config.init, compile=False).get_weights())
-    trained = to_qat(model, {"synthesis_smooth_add": (0.0, 1.0)}, keep=("latent",)) if config.qat else model
+    trained = model
+    if config.qat:
+        trained = to_qat(model, {"synthesis_smooth_add": (0.0, 1.0)}, unrounded=("latent", *JOINED))
     if config.loss == "hybrid":
         parts = hybrid_parts(config.a, config.b, config.c, config.vgg or None, config.vgg_blocks)
         return model, HybridObjective(trained, parts, perceptual=config.b > 0)
@@ -189,7 +191,7 @@ def train(
     objective.compile(
         PacedAdam(
             schedule,
-            slow=DIRECT,
+            slow=TRANSFORM,
             pace=config.pace,
             global_clipnorm=1.0,
             use_ema=True,

@@ -49,11 +49,13 @@ class ActivationRange(keras.layers.Layer):
 
 
 class QuantizedConv2D(keras.layers.Conv2D):
-    """Conv2D whose kernel is rounded to int8 per output channel and whose output, after the activation, to uint8 levels."""
+    """Conv2D whose kernel is rounded to int8 per output channel and whose output, after the activation, to 256 levels."""
 
-    def __init__(self, *args, output_range: tuple[float, float] | None = None, **kwargs):
+    def __init__(
+        self, *args, output_range: tuple[float, float] | None = None, rounded: bool = True, **kwargs
+    ):
         super().__init__(*args, **kwargs)
-        self.output_range = ActivationRange(output_range, name=f"{self.name}_range")
+        self.output_range = ActivationRange(output_range, name=f"{self.name}_range") if rounded else None
 
     def call(self, x, training=False):
         scale = ops.stop_gradient(ops.max(ops.abs(self.kernel), axis=(0, 1, 2))) / 127.0 + 1e-12
@@ -61,7 +63,8 @@ class QuantizedConv2D(keras.layers.Conv2D):
         y = ops.conv(x, kernel, self.strides, self.padding, "channels_last", self.dilation_rate)
         if self.use_bias:
             y = y + self.bias
-        return self.output_range(self.activation(y), training=training)
+        y = self.activation(y)
+        return y if self.output_range is None else self.output_range(y, training=training)
 
 
 class QuantizedAdd(keras.layers.Layer):
@@ -76,23 +79,23 @@ class QuantizedAdd(keras.layers.Layer):
 
 
 def to_qat(
-    model: keras.Model, fixed_ranges: dict[str, tuple[float, float]], keep: Collection[str] = ()
+    model: keras.Model, fixed_ranges: dict[str, tuple[float, float]], unrounded: Collection[str] = ()
 ) -> keras.Model:
     """A clone of `model` with the same weights that trains under simulated int8.
 
     Args:
         model: functional, of Conv2D, Add and layers without arithmetic.
         fixed_ranges: (low, high) of the outputs of named Conv2D and Add layers that the codec fixes, such as the image's.
-        keep: names of layers that stay as they are: the latent, which the objective rounds.
+        unrounded: names of Conv2D and Add layers whose outputs are not rounded: the latent, which the objective rounds, and what
+            the converted model does not store.
     """
 
     def clone(layer):
         config = layer.get_config()
-        if layer.name in keep:
-            return layer.__class__.from_config(config)
+        rounded = layer.name not in unrounded
         if type(layer) is keras.layers.Conv2D:
-            return QuantizedConv2D(**config, output_range=fixed_ranges.get(layer.name))
-        if type(layer) is keras.layers.Add:
+            return QuantizedConv2D(**config, output_range=fixed_ranges.get(layer.name), rounded=rounded)
+        if type(layer) is keras.layers.Add and rounded:
             return QuantizedAdd(**config, output_range=fixed_ranges.get(layer.name))
         return layer.__class__.from_config(config)
 

@@ -7,7 +7,7 @@ import skimage.data
 from edgepress.train.klt import start_as_klt
 from edgepress.train.models import build, split
 from edgepress.train.objective import HEADROOM, int8_grain
-from edgepress.train.photo import DIRECT, LATENT_UNIT, LATENTS
+from edgepress.train.photo import ANALYSIS, LATENT_UNIT, LATENTS, SYNTHESIS
 
 
 def photo_crops(image: np.ndarray, side: int = 64) -> np.ndarray:
@@ -41,5 +41,9 @@ def test_grain_is_the_finest_int8_step_of_each_channel():
 def test_synthesis_is_the_transpose_of_analysis():
     model = build("photo", seed=1)
     start_as_klt(model, photo_crops(skimage.data.coffee()))
-    analysis, synthesis = (keras.ops.convert_to_numpy(model.get_layer(name).kernel)[0, 0] for name in DIRECT)
-    np.testing.assert_allclose(synthesis @ analysis, np.eye(LATENTS), atol=1e-4)
+    first, second, back, last = (
+        keras.ops.convert_to_numpy(model.get_layer(name).kernel)[0, 0] for name in (*ANALYSIS, *SYNTHESIS)
+    )
+    np.testing.assert_allclose(back @ second, np.eye(LATENTS), atol=1e-4)
+    order = np.arange(192).reshape(2, 4, 2, 4, 3).transpose(0, 2, 1, 3, 4).ravel()
+    np.testing.assert_allclose(last @ first[order], np.eye(80), atol=1e-4)

@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from edgepress.train.models import build
+from edgepress.train.photo import JOINED
 from edgepress.train.qat import copy_weights, to_qat
 from edgepress.train.rate import ContextRate
 
@@ -58,7 +59,7 @@ def test_sparse_latents_cost_less():
 
 def test_qat_clone_is_the_model_up_to_rounding_and_gives_its_weights_back():
     model = build("photo", seed=2)
-    clone = to_qat(model, {"synthesis_smooth_add": (0.0, 1.0)}, keep=("latent",))
+    clone = to_qat(model, {"synthesis_smooth_add": (0.0, 1.0)}, unrounded=("latent", *JOINED))
     x = np.random.default_rng(0).random((2, 64, 64, 3), np.float32)
     for _ in range(3):
         clone(x, training=True)  # sets the ranges
@@ -70,7 +71,7 @@ def test_qat_clone_is_the_model_up_to_rounding_and_gives_its_weights_back():
     np.testing.assert_allclose(levels, np.round(levels), atol=1e-3)
     assert type(clone.get_layer("latent")) is keras.layers.Add
 
-    name = "analysis_direct"
+    name = "analysis_8x8"
     clone.get_layer(name).kernel.assign_add(ops.ones_like(clone.get_layer(name).kernel))
     copy_weights(clone, model)
     np.testing.assert_array_equal(model.get_layer(name).kernel, clone.get_layer(name).kernel)

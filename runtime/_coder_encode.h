@@ -147,19 +147,24 @@ static void prices_of(const Plan *plan, int channel, const Source *source, Price
 
 static int32_t radius_of(Price price) { return price >> 16 & 0x7F; }
 
-/* Codes of `count` positions side by side. Returns 1 where any of the symbols is left, and 2 more where any escapes. */
+/* Codes of `count` positions side by side, a multiple of BLOCK. Returns 1 where any of the symbols is left, and 2 more where any
+ * escapes. */
 VECTOR static int find_codes(const Price *restrict prices, const uint8_t *restrict contexts, const int16_t *restrict values,
                              ptrdiff_t count, uint8_t *restrict mag, uint16_t *restrict codes) {
     int32_t left = 0, escapes = 0;
-    for (ptrdiff_t i = 0; i < count; i++) {
-        const Price price = prices[contexts[i]];
-        const int32_t value = values[i], distance = value < 0 ? -value : value, radius = price >> 16 & 0x7F;
-        const int32_t size = (mag[i] == 1) & (distance < (int32_t)(price >> 23)) ? 0 : mag[i];
-        const int32_t escape = size > radius, residual = escape ? radius + 1 : value < 0 ? -size : size;
-        left |= size;
-        escapes |= escape;
-        mag[i] = (uint8_t)size;
-        codes[i] = (uint16_t)((price & 0xFFFF) + (uint32_t)residual);
+    for (ptrdiff_t begin = 0; begin < count; begin += BLOCK) {
+        int32_t here[BLOCK]; /* looked up first, so that the rest is a loop for vector units */
+        for (int i = 0; i < BLOCK; i++) here[i] = (int32_t)prices[contexts[begin + i]];
+        for (int i = 0; i < BLOCK; i++) {
+            const int32_t value = values[begin + i], sign = value >> 31, radius = here[i] >> 16 & 0x7F;
+            const int32_t made = mag[begin + i], distance = (value ^ sign) - sign, price = here[i] >> 23 & 0x1FF;
+            const int32_t size = made & ((made == 1 && distance < price) - 1);
+            const int32_t escape = size > radius;
+            left |= size;
+            escapes |= escape;
+            mag[begin + i] = (uint8_t)size;
+            codes[begin + i] = (uint16_t)(here[i] + (escape ? radius + 1 : (size ^ sign) - sign));
+        }
     }
     return (left != 0) | escapes << 1;
 }

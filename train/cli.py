@@ -22,9 +22,7 @@ from .quiet import import_tensorflow_quietly
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="The .keras file to write."
 )
-@click.option(
-    "--recipe", help="A TOML recipe, or the name of a shipped one (conv3-start, conv3, photo, photo-qat)."
-)
+@click.option("--recipe", help="A TOML recipe, or the name of a shipped one (conv3-start, conv3, photo).")
 @click.option("--model", help="conv3, conv5, conv7, conv10 or photo.")
 @click.option("--loss", type=click.Choice(["hybrid", "rd"]))
 @click.option("-a", type=float, help="Hybrid loss: weight of 1 - SSIM.")

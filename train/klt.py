@@ -1,8 +1,9 @@
 """Starts `photo` as a transform codec: its linear layers become Karhunen-Loeve transforms of 8x8 and of 16x16 blocks.
 
-The principal components of 8x8 blocks of training crops, those of two by two of such blocks' coefficients, and the transposes of both in
-the synthesis make an orthonormal block codec before the first step; the residual blocks start as the identity. From random
-weights the network spends most of a short run on finding this rotation and the right gain (500 steps: 26 dB).
+The principal components of 8x8 blocks of training crops, those of two by two of such blocks' coefficients, and the
+transposes of both in the synthesis make an orthonormal block codec before the first step; the residual blocks start as the
+identity. From random weights the network spends most of a short run on finding this rotation and the right gain (500
+steps: 26 dB).
 """
 
 from __future__ import annotations
@@ -17,20 +18,15 @@ def start_as_klt(model: keras.Model, crops: np.ndarray) -> None:
     """Set the weights of a `photo` model from crops (N, H, W, 3) uint8, H and W multiples of 16; a few hundred will do."""
     blocks = _blocks(crops.astype("float32") / 255, 8)
     mean, first = _components(blocks.reshape(-1, blocks.shape[-1]), BLOCK_LATENTS)
-    coefficients = (blocks - mean) @ first
-    # int8 gives both levels' common tensor one scale: the narrow channels are widened half of the way (as a geometric mean).
-    largest = np.abs(coefficients).max(axis=(0, 1, 2))
-    gain = np.sqrt(largest.max() / np.maximum(largest, 1e-6))
-    _assign(model, ANALYSIS[0], first * gain, -(mean @ first) * gain)
+    _assign(model, ANALYSIS[0], first, -mean @ first)
     # The synthesis rearranges 8x8 pixels in two steps, 2x2 and 4x4.
     order = np.arange(192).reshape(2, 4, 2, 4, 3).transpose(0, 2, 1, 3, 4).ravel()
-    _assign(model, SYNTHESIS[1], (first / gain).T[:, order], mean[order])
+    _assign(model, SYNTHESIS[1], first.T[:, order], mean[order])
 
-    rows = _blocks(coefficients, 2)
+    rows = _blocks((blocks - mean) @ first, 2)
     mean, second = _components(rows.reshape(-1, rows.shape[-1]), LATENTS)
-    gains = np.tile(gain, 4)
-    _assign(model, ANALYSIS[1], second / gains[:, None], -mean @ second)
-    _assign(model, SYNTHESIS[0], second.T * gains, mean * gains)
+    _assign(model, ANALYSIS[1], second, -mean @ second)
+    _assign(model, SYNTHESIS[0], second.T, mean)
 
 
 def _blocks(x: np.ndarray, size: int) -> np.ndarray:

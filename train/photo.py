@@ -5,9 +5,9 @@ A linear block transform, 768 values of a 16x16 block to 288 latents and back, w
 space_to_depth to 1/4 and 1/8 resolution, so that the sums of the trunk are pixels: int8 rounds them to whole grey levels, where
 the feature maps of a trunk of their own lose far more (measured: 7 of MSE at the finest steps).
 
-The transform has two levels, 192 values of an 8x8 block to 80 and four times 80 to 288, which is a third fewer multiply-adds than
-768 to 288 at once, half the weights, and the same coding gain within 0.3% (docs/photo.md). It starts as Karhunen-Loeve
-transforms (`train/klt.py`) and the blocks as the identity.
+The transform has two levels, 192 values of an 8x8 block to 80 and four times 80 to 288: a third fewer multiply-adds
+than 768 to 288 at once, half the weights, and the same coding gain within 0.3% (docs/photo.md). It starts as
+Karhunen-Loeve transforms (`train/klt.py`) and the blocks as the identity.
 
     MAC/pixel                            analysis   synthesis
     blocks 48 (16) at 1/4                       -     2 x 240
@@ -39,8 +39,15 @@ ACTIVATION = "leaky_relu"
 ANALYSIS, SYNTHESIS = ("analysis_8x8", "analysis_16x16"), ("synthesis_16x16", "synthesis_8x8")
 # The transform's kernels are long and small: at the rate of the others Adam's steps would shake what it starts from.
 TRANSFORM = (*ANALYSIS, *SYNTHESIS)
+# `optimize` gives every channel of their outputs the whole range of int8.
+EQUALIZED = ("analysis_8x8", "synthesis_16x16")
 # int8 does not round the outputs of these: `optimize` joins them to the convolution beside or behind them.
-JOINED = ("analysis_16x16", "analysis_sixteenth_expand", "synthesis_sixteenth_expand", "synthesis_sixteenth_add")
+JOINED = (
+    "analysis_16x16",
+    "analysis_sixteenth_expand",
+    "synthesis_sixteenth_expand",
+    "synthesis_sixteenth_add",
+)
 
 
 def bottleneck(x, inner: int, name: str, last: str = ""):

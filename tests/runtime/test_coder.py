@@ -62,7 +62,10 @@ def pure_decode(data, shape, tables, quality):
 
 
 seeds = st.integers(0, 2**32 - 1)
-shapes = st.tuples(st.integers(1, 9), st.integers(1, 9))
+# Small ones, and some that are wider than a tile or a vector.
+shapes = st.one_of(
+    st.tuples(st.integers(1, 9), st.integers(1, 9)), st.sampled_from([(17, 35), (34, 2), (1, 40), (16, 32)])
+)
 scales = st.sampled_from([0.01, 0.3, 2.0, 20.0, 1000.0])
 
 

@@ -39,7 +39,7 @@ def small(**changes):
     [
         small(model="conv3"),
         small(model="photo", loss="rd", lr=3e-4),
-        small(model="photo", loss="rd", qat=True, pace=0.1),
+        small(model="photo", loss="rd", qat_steps=2, steps=2, pace=0.1),
         small(model="photo", loss="rd", klt=True, structure=0.2, crop=96),
     ],
     ids=["hybrid", "rd", "rd-qat", "rd-structure"],

@@ -114,7 +114,7 @@ def _group(half: Any, latent: Any) -> _Group | None:
         source = tensor._keras_history.operation
         if len(getattr(source, "_inbound_nodes", ())) > 1:
             return None
-        if _passes(source):
+        if passes_factors(source):
             waiting += keras.tree.flatten(source.input)
         elif _takes_factor(source) and source.activation.__name__ in HOMOGENEOUS:
             group.makers.append(source)
@@ -123,7 +123,7 @@ def _group(half: Any, latent: Any) -> _Group | None:
         for reader in half.layers:
             if not any(t is tensor for node in reader._inbound_nodes for t in node.input_tensors):
                 continue
-            if _passes(reader):
+            if passes_factors(reader):
                 waiting.append(reader.output)
             elif (
                 _takes_factor(reader) and type(reader).__name__ != "Dense" and len(reader._inbound_nodes) == 1
@@ -134,8 +134,10 @@ def _group(half: Any, latent: Any) -> _Group | None:
     return group
 
 
-def _passes(layer: Any) -> bool:
-    return type(layer).__name__ in _TIES and getattr(layer, "max_value", None) is None
+def passes_factors(layer: Any) -> bool:
+    """Whether a layer without weights gives f times its output for f > 0 times its input, channel by channel."""
+    plain = getattr(layer, "max_value", None) is None and not getattr(layer, "threshold", 0)
+    return type(layer).__name__ in _TIES and plain
 
 
 def _takes_factor(layer: Any) -> bool:

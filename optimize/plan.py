@@ -82,6 +82,8 @@ class Plan:
             "latent_range",
             "join_branches",
             "branch_matches",
+            "equalize",
+            "round_weights",
             "weight_levels",
             "layer_noise",
         )
@@ -172,7 +174,7 @@ class Plan:
 
         crops = [recipe.channels.batch, recipe.channels.crop, recipe.channels.seed]
         inputs = [source, self._images, recipe.quantize, recipe.loss, crops]
-        return Step(self._cache, "qat", TRAINED, ("qat_tfmot", "latent_range"), inputs, train)
+        return Step(self._cache, "qat", TRAINED, ("qat_tfmot", "latent_range", "equalize"), inputs, train)
 
     def _load(self, source: Source) -> Callable[[], Made]:
         def load() -> Made:

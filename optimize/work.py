@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from edgepress.bench.loadimages import pick_evenly
 from edgepress.runtime.errors import EdgepressError
 
 from .convert import SIDE, FloatPair, Job, Pair, convert
+from .equalize import equalize
 from .graph import run
 from .join_branches import join_branches
 from .keys import Images
@@ -22,6 +23,7 @@ from .measure import middle, undelegated_of
 from .prune import prune as prune_weights
 from .recipe import ChannelsPart, LossPart, ModelPart, PrunePart, QuantizePart, Recipe
 from .rewrite import rewrite as rewrite_model
+from .round_weights import round_weights
 from .source import Source
 from .split import Halves, split
 from .weight_levels import coarsen
@@ -30,6 +32,7 @@ Count = Callable[[int], None]  # is told how many steps were done
 LEAST_CROP = 16  # as in the recipe
 JOIN_IMAGES = 64  # on which the branches of residual blocks are scaled
 NOISE_IMAGES = 16  # on which the layers that stay float, or get fewer levels, are found
+PART = 256  # side of the crops on which channels are equalized and weights rounded
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,7 @@ def train_qat(made: Made, latent: str, images: Images, recipe: Recipe, count: Co
     from .qat_tfmot import train_quantized
 
     filled = _fill(split(made.model, latent), images, recipe.quantize)
+    filled = replace(filled, halves=_equalize(filled.halves, images))
     found = train_quantized(
         filled,
         images.floats,
@@ -167,16 +171,24 @@ def int8(
     cut = {name: split(made.model, latent) for name, made in stages.items()}
     filled = trained.filled if trained else _fill(list(cut.values())[-1], images, settings)
     facts: dict[str, Any] = {}
-    final = filled.halves
-    if not trained:  # under simulated int8; such halves stay as they were trained
-        whole = _whole(final, images, JOIN_IMAGES)
-        final = join_branches(filled, whole)
+    exact, levels = filled.halves, {}
+    inputs: tuple[list[np.ndarray], list[np.ndarray]] = [], []
+    if not trained:
+        exact = _equalize(join_branches(filled, _whole(exact, images, JOIN_IMAGES)), images)
+        parts = [image[None] for image in _parts(exact, images)]
+        inputs = parts, [run(exact.encoder, part) for part in parts]
         if settings.weight_noise:
-            batches = [image[None] for image in whole[:NOISE_IMAGES]]
-            latents = [run(final.encoder, batch) for batch in batches]
-            final, facts["weight_levels"] = coarsen(final, (batches, latents), settings.weight_noise)
+            some = inputs[0][:NOISE_IMAGES], inputs[1][:NOISE_IMAGES]
+            _, levels = coarsen(exact, some, settings.weight_noise)
+            facts["weight_levels"] = levels
+
+    def rounded(but: Collection[str]) -> Halves:
+        """Halves that were trained under simulated int8 stay as they are."""
+        return exact if trained else round_weights(exact, inputs, levels, but)
+
+    final = rounded(())
     job = Job(final.encoder, final.decoder, "int8", filled.int8_scale, filled.zero_point)
-    jobs = [*_float_jobs(cut), Job(final.encoder, final.decoder, "float32"), job]
+    jobs = [*_float_jobs(cut), Job(exact.encoder, exact.decoder, "float32"), job]
     if as_it_came:
         jobs.append(_plain_job(cut["float"]))
     others = convert(jobs, images.pixels)
@@ -184,7 +196,7 @@ def int8(
     *others, twin, pair = others
     assert isinstance(pair, Pair) and isinstance(twin, FloatPair)
     if settings.mode == "mixed":
-        pair, mixed = _mixed(job, twin, pair, final.latent.unit, images, settings)
+        pair, mixed = _mixed(job, rounded, twin, pair, final.latent.unit, images, settings)
         facts |= mixed
     return Converted(Int8(pair, LatentScale.of(filled), twin, facts), _named(cut, others), plain)
 
@@ -193,12 +205,29 @@ def _fill(halves: Halves, images: Images, settings: QuantizePart) -> LatentRange
     return fill_int8(halves, _whole(halves, images), settings.latent_unit)
 
 
+def _equalize(halves: Halves, images: Images) -> Halves:
+    return equalize(halves, _parts(halves, images))
+
+
+def _parts(halves: Halves, images: Images) -> list[np.ndarray]:
+    """The middles of images from all over the set, of a size that the halves take as it is."""
+    unit = halves.latent.unit
+    side = halves.latent.tile or max(PART, unit)
+    return [middle(image, unit, side) for image in pick_evenly(list(images.floats), JOIN_IMAGES)]
+
+
 def _whole(halves: Halves, images: Images, most: int | None = None) -> list[np.ndarray]:
     return [middle(image, halves.latent.unit, max(image.shape)) for image in images.floats[:most]]
 
 
 def _mixed(
-    job: Job, twin: FloatPair, pair: Pair, unit: int, images: Images, settings: QuantizePart
+    job: Job,
+    rounded: Callable[[Collection[str]], Halves],
+    twin: FloatPair,
+    pair: Pair,
+    unit: int,
+    images: Images,
+    settings: QuantizePart,
 ) -> tuple[Pair, dict[str, Any]]:
     """The pair with the layers that add most noise left in float."""
     probes = [
@@ -206,7 +235,9 @@ def _mixed(
     ]
     worst = worst_layers(layer_noise(twin, pair, probes), settings.fallback)
     if worst:
-        mixed = convert([replace(job, fallback=tuple(worst))], images.pixels)[0]
+        halves = rounded(worst)
+        job = replace(job, encoder=halves.encoder, decoder=halves.decoder, fallback=tuple(worst))
+        mixed = convert([job], images.pixels)[0]
         assert isinstance(mixed, Pair)
         pair = mixed
     return pair, {"float_layers": worst}

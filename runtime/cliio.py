@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -129,6 +130,8 @@ def run_jobs(
         except OSError as error:
             return job, _one_line(error.filename or label(job.source), error.strerror or str(error))
 
+    if len(jobs) > 1:
+        gc.enable()  # which `main` turned off for the short commands
     results = ordered_map(attempt, jobs, max(1, min(len(jobs), usable_cores() // threads)))
     shown = len(jobs) > 1 and sys.stderr.isatty()
     lines: list[str] = []

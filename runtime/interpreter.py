@@ -6,7 +6,6 @@ import functools
 import importlib
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -50,8 +49,7 @@ class Library(NamedTuple):
         return version(self.name)
 
 
-@dataclass(frozen=True)
-class Tensor:
+class Tensor(NamedTuple):
     """A network's input or output: index, shape (-1: any), dtype, and real value = scale * (stored - zero_point).
 
     `scale` is 0 for tensors that are not quantized.

@@ -6,14 +6,13 @@ import sys
 
 import pytest
 
-from edgepress.runtime import EdgepressError
-from edgepress.runtime import main as main_module
+from edgepress.runtime import EdgepressError, commands
 
 
 def test_help_lists_every_command(run):
     code, out, _ = run("--help")
     assert code == 0
-    assert all(name in out and text in out for name, (_, _, text) in main_module.COMMANDS.items())
+    assert all(name in out and text in out for name, (_, _, text) in commands.COMMANDS.items())
 
 
 def test_help_imports_no_room():
@@ -27,7 +26,8 @@ def test_help_imports_no_room():
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "Commands" in result.stdout
     assert (
-        result.stderr.strip() == "['edgepress.runtime', 'edgepress.runtime.errors', 'edgepress.runtime.main']"
+        result.stderr.strip()
+        == "['edgepress.runtime', 'edgepress.runtime.commands', 'edgepress.runtime.errors', 'edgepress.runtime.main']"
     )
 
 
@@ -64,5 +64,5 @@ def test_errors_end_in_one_line(run, monkeypatch, error, line):
     def fail(**_):
         raise error
 
-    monkeypatch.setattr(main_module, "cli", fail)
+    monkeypatch.setattr(commands, "cli", fail)
     assert run("models") == (1, "", line)

@@ -17,7 +17,6 @@ from edgepress.runtime import (
 )
 from edgepress.runtime.images import to_gray
 from edgepress.runtime.interpreter import Network, choose_interpreter
-from edgepress.runtime.parallel import ordered_map
 from edgepress.runtime.stream import parse_header
 
 
@@ -232,22 +231,6 @@ def test_many_stops_where_the_damage_is(tiny_codec, astronaut):
     assert next(results).size == next(results).size == (16, 16)
     with pytest.raises(CorruptStreamError):
         next(results)
-
-
-def test_little_is_taken_in_advance():
-    taken = []
-
-    def items():
-        for number in range(100):
-            taken.append(number)
-            yield number
-
-    results = ordered_map(lambda number: number * 2, items(), workers=2)
-    assert [next(results) for _ in range(3)] == [0, 2, 4]
-    assert len(taken) <= 3 + 2 * 2
-    results.close()
-    with pytest.raises(ValueError, match="workers"):
-        next(ordered_map(str, [1], workers=0))
 
 
 def test_one_codec_serves_many_threads(tiny_codec, astronaut):

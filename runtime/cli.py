@@ -24,7 +24,7 @@ from .modes import Background
 from .stdio import STDIO, label, standard_input, write_output
 from .stream import parse_header, read_open, read_stream
 
-_PATH = click.Path(path_type=Path)
+_PATH = click.Path(path_type=Path, readable=False)  # what cannot be read is named among the failures
 _THREADS = click.option(
     "--threads",
     type=click.IntRange(min=1),
@@ -154,7 +154,7 @@ def decode(
     """Turn .epx files (files, folders of them, or - for standard input) back into images."""
     kind = Kind(".epx files", _TO_EPX.is_output, is_writable_image, suffix or ".png")
     jobs, failures = plan_jobs(inputs, output, kind)
-    if suffix and [job.target for job in jobs] == [output] != [STDIO]:
+    if suffix and output.suffix and [job.target for job in jobs] == [output]:
         raise EdgepressError(f"{output}: this name says the format; --format is for folders and -")
     choose_quietly()
     chosen = Codec.load(model, threads, lazy=True) if model else None

@@ -14,7 +14,7 @@ from .stdio import STDIO, standard_input
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, readable=False))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(file: Path, as_json: bool) -> None:
     """Describe an .epm package or an .epx file (or - for standard input)."""

@@ -110,7 +110,8 @@ def encode(
         found = carried(image)
         if not metadata and not is_srgb(found.get("icc_profile", b"sRGB")):
             notes.append("its colour profile is left out, which changes its colours; --metadata keeps it")
-        data = codec.encode(image, quality, background=background, **found if metadata else {})
+        kept = found if metadata else {}
+        data = codec.encode(image, quality, background=background, consume=True, **kept)
         write_output(job.target, data)
         bpp = len(data) * 8 / (image.width * image.height)
         return Done(f"{label(job.target, 'output')}: {len(data)} bytes, {bpp:.3f} bits per pixel", notes)

@@ -81,6 +81,7 @@ class Codec:
         background: tuple[int, int, int] | None = None,
         exif: bytes | None = None,
         icc_profile: bytes | None = None,
+        consume: bool = False,
     ) -> bytes:
         """Compress an image to the bytes of an .epx file.
 
@@ -89,6 +90,7 @@ class Codec:
             quality: 1 (smallest) to 100 (best).
             background: the colour (red, green, blue), 0..255, to put behind transparent pixels.
             exif, icc_profile: to be carried along; nothing is taken from `image.info` unasked.
+            consume: close a PIL.Image as soon as the network has seen it: of large ones, half of the memory.
 
         Raises:
             UnsupportedImageError: the image has a mode, shape, dtype or size that cannot be encoded.
@@ -101,9 +103,12 @@ class Codec:
         package = self.package
         self._positions(pixels.shape)
         latent = self._networks.latent(pixels)
-        payload = coder.encode_latent(latent, package.zero_point, package.tables, quality)
         mode = "RGB" if pixels.ndim == 3 else "L"
         height, width = pixels.shape[:2]
+        del pixels
+        if consume and isinstance(image, Image.Image):
+            image.close()
+        payload = coder.encode_latent(latent, package.zero_point, package.tables, quality)
         return stream.pack(stream.Header(mode, package.model_id, quality, width, height), payload, metadata)
 
     def decode(self, data: bytes) -> Image.Image:

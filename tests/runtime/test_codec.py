@@ -205,6 +205,17 @@ def test_the_limit_of_pixels_holds_both_ways(tiny_package, tiny_codec):
     assert small.decode(small.encode(np.zeros((10, 10), np.uint8))).size == (10, 10)
 
 
+def test_an_image_that_is_consumed_is_closed(tiny_codec, astronaut):
+    image = Image.fromarray(astronaut[:40, :64])
+    expected = tiny_codec.encode(image)
+    assert tiny_codec.encode(image) == expected  # which it is not unless asked
+    assert tiny_codec.encode(image, consume=True) == expected
+    with pytest.raises(ValueError, match="closed"):
+        image.getpixel((0, 0))
+    pixels = astronaut[:40, :64]
+    assert tiny_codec.encode(pixels, consume=True) == expected == tiny_codec.encode(pixels)
+
+
 def test_another_package_is_not_used_for_a_stream(tiny_writer, tiny_codec, tmp_path):
     tiny_writer(tmp_path / "other.epm", tables=tiny_writer.tables(bank=11))
     other = Codec.load(tmp_path / "other.epm")

@@ -1,16 +1,13 @@
 """The time from the start of the process to the written PNG, and what must not be imported on the way."""
 
-import os
 import resource
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgepress import runtime
 from edgepress.runtime import Codec
 from edgepress.runtime.interpreter import choose_interpreter
 
@@ -44,29 +41,13 @@ REPEATS = 15
 
 
 @pytest.fixture
-def cpu_seconds(tmp_path):
-    """`cpu_seconds(*arguments)`: processor time of a Python process, less disturbed by other work than the clock's.
-
-    edgepress lies there as in an installation, not behind an editable one's finder, and compiled modules are kept. numpy
-    gets one thread for linear algebra, as the command sees to itself: the others would only wait, at full speed,
-    and the shorter a process, the more of its time they would be.
-    """
-    (tmp_path / "site" / "edgepress").mkdir(parents=True)
-    (tmp_path / "site" / "edgepress" / "runtime").symlink_to(Path(runtime.__file__).parent)
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(tmp_path / "site"),
-        "PYTHONPYCACHEPREFIX": str(tmp_path / "cache"),
-        "OPENBLAS_NUM_THREADS": "1",
-    }
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+def cpu_seconds(started):
+    """`cpu_seconds(*arguments)`: processor time of a Python process, less disturbed by other work than the clock's."""
 
     def measure(*arguments):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        command = [sys.executable, *map(str, arguments)]
-        result = subprocess.run(command, capture_output=True, text=True, env=environment)
+        started(*arguments)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert result.returncode == 0, result.stderr
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     return measure

@@ -50,7 +50,7 @@ class Library(NamedTuple):
 
 
 class Tensor(NamedTuple):
-    """A network's input or output: number among the tensors, shape (-1: any), dtype, and real value = scale * (stored - zero_point).
+    """A network's input or output: its number, shape (-1: any), dtype, and real value = scale * (stored - zero_point).
 
     `scale` is 0 for tensors that are not quantized.
     """

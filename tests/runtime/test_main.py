@@ -1,12 +1,13 @@
 """The root command: lists all commands, imports only the one that runs, and ends bad input in one line."""
 
+import gc
 import importlib
 import subprocess
 import sys
 
 import pytest
 
-from edgepress.runtime import EdgepressError, commands
+from edgepress.runtime import EdgepressError, cliio, commands
 
 
 def test_help_lists_every_command(run):
@@ -66,3 +67,22 @@ def test_errors_end_in_one_line(run, monkeypatch, error, line):
 
     monkeypatch.setattr(commands, "cli", fail)
     assert run("models") == (1, "", line)
+
+
+def test_garbage_is_collected_again_after_a_command_and_in_long_ones(run, monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(commands, "cli", lambda **_: seen.append(gc.isenabled()))
+    run("models")
+    assert (seen, gc.isenabled()) == ([False], True)
+    monkeypatch.undo()
+
+    def look(job):
+        seen.append(gc.isenabled())
+        return cliio.Done("")
+
+    jobs = [cliio.Job(tmp_path / name, tmp_path / name) for name in "ab"]
+    for some in (jobs[:1], jobs):
+        gc.disable()
+        cliio.run_jobs(some, [], look, 1, "looking")
+        gc.enable()
+    assert seen == [False, False, True, True]

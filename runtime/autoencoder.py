@@ -13,7 +13,7 @@ from .images import to_gray
 from .interpreter import Network, Tensor
 from .package import Package
 from .parts import Source
-from .tensors import pixel_reader, pixel_writer
+from .tensors import Move, pixel_reader, pixel_writer
 from .tiles import Tile, grid, tiles
 
 # Larger images go through the networks in tiles, with the same result: memory stays bounded, as activations take 16 to 35 bytes
@@ -29,28 +29,41 @@ class Autoencoder:
     Args:
         package: from `read_package`.
         threads: threads for each run of a network.
+        lazy: make and check the encoder when it is first used.
 
     Raises:
         BadPackageError: the interpreter refuses a network, or its tensors do not fit the manifest.
     """
 
-    def __init__(self, package: Package, threads: int) -> None:
+    def __init__(self, package: Package, threads: int, lazy: bool = False) -> None:
         self._package = package
-        self._encoder = Network(package.encoder, threads, "encoder")
+        self._threads = threads
         self._decoder = Network(package.decoder, threads, "decoder")
-        _check_channels(self._encoder.input, 3, "encoder's input")
-        _check_latent(self._encoder.output, package, "encoder's output")
         _check_latent(self._decoder.input, package, "decoder's input")
         _check_channels(self._decoder.output, 3, "decoder's output")
         if package.tile:
-            _check_side(self._encoder.input, package.tile, "encoder's input")
             _check_side(self._decoder.input, package.tile // package.stride, "decoder's input")
+        self._read_pixels = pixel_reader(self._decoder.output, "decoder's output")
+        if not lazy:
+            _ = self._write_pixels
+
+    @functools.cached_property
+    def _encoder(self) -> Network:
+        package = self._package
+        encoder = Network(package.encoder, self._threads, "encoder")
+        _check_channels(encoder.input, 3, "encoder's input")
+        _check_latent(encoder.output, package, "encoder's output")
+        if package.tile:
+            _check_side(encoder.input, package.tile, "encoder's input")
         # One latent step must mean the same to both networks; 1% allows for rounding in converters.
-        made, taken = self._encoder.output.scale, self._decoder.input.scale
+        made, taken = encoder.output.scale, self._decoder.input.scale
         if not abs(made - taken) <= 0.01 * made:
             raise BadPackageError(f"the encoder's latent scale {made:g} is not the decoder's, {taken:g}")
-        self._write_pixels = pixel_writer(self._encoder.input, "encoder's input")
-        self._read_pixels = pixel_reader(self._decoder.output, "decoder's output")
+        return encoder
+
+    @functools.cached_property
+    def _write_pixels(self) -> Move:
+        return pixel_writer(self._encoder.input, "encoder's input")
 
     def latent(self, pixels: Source) -> NDArray[np.int8]:
         """The encoder's output int8[H',W',C] for an image uint8 HxWx3 or HxW."""

@@ -1,8 +1,7 @@
-"""The commands encode, decode, info and models."""
+"""The commands encode and decode."""
 
 from __future__ import annotations
 
-import json
 import warnings
 from pathlib import Path
 
@@ -10,8 +9,7 @@ import click
 from PIL import Image
 
 from .cliio import Done, Job, Kind, choose_quietly, plan_jobs, run_jobs
-from .codec import Codec, codec_for, default_name
-from .describe import as_text, describe_file, describe_input, describe_package
+from .codec import Codec, codec_for
 from .errors import EdgepressError
 from .imagefiles import (
     carried,
@@ -23,11 +21,10 @@ from .imagefiles import (
     read_image,
 )
 from .modes import Background
-from .package import shipped
 from .stdio import STDIO, label, standard_input, write_output
 from .stream import parse_header, read_open, read_stream
 
-_PATH = click.Path(path_type=Path)
+_PATH = click.Path(path_type=Path, readable=False)  # what cannot be read is named among the failures
 _THREADS = click.option(
     "--threads",
     type=click.IntRange(min=1),
@@ -113,7 +110,8 @@ def encode(
         found = carried(image)
         if not metadata and not is_srgb(found.get("icc_profile", b"sRGB")):
             notes.append("its colour profile is left out, which changes its colours; --metadata keeps it")
-        data = codec.encode(image, quality, background=background, **found if metadata else {})
+        kept = found if metadata else {}
+        data = codec.encode(image, quality, background=background, consume=True, **kept)
         write_output(job.target, data)
         bpp = len(data) * 8 / (image.width * image.height)
         return Done(f"{label(job.target, 'output')}: {len(data)} bytes, {bpp:.3f} bits per pixel", notes)
@@ -157,10 +155,10 @@ def decode(
     """Turn .epx files (files, folders of them, or - for standard input) back into images."""
     kind = Kind(".epx files", _TO_EPX.is_output, is_writable_image, suffix or ".png")
     jobs, failures = plan_jobs(inputs, output, kind)
-    if suffix and [job.target for job in jobs] == [output] != [STDIO]:
+    if suffix and output.suffix and [job.target for job in jobs] == [output]:
         raise EdgepressError(f"{output}: this name says the format; --format is for folders and -")
     choose_quietly()
-    chosen = Codec.load(model, threads) if model else None
+    chosen = Codec.load(model, threads, lazy=True) if model else None
 
     def work(job: Job) -> Done:
         data = read_open(standard_input()) if job.source == STDIO else read_stream(job.source)
@@ -171,30 +169,3 @@ def decode(
         return Done(f"{label(job.target, 'output')}: {image.width}x{image.height} {image.mode}")
 
     run_jobs(jobs, failures, work, threads, "decoding")
-
-
-@click.command()
-@click.argument("file", type=_PATH)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def info(file: Path, as_json: bool) -> None:
-    """Describe an .epm package or an .epx file (or - for standard input)."""
-    description = describe_input(standard_input()) if file == STDIO else describe_file(file)
-    click.echo(json.dumps(description, indent=2) if as_json else as_text(description))
-
-
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def models(as_json: bool) -> None:
-    """List the codec packages that are installed."""
-    # By the names that -m takes.
-    rows = [{**describe_package(path), "name": name} for name, path in shipped().items()]
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-        return
-    if not rows:
-        click.echo("no codec packages are installed")
-    for row in rows:
-        default = " (default)" if row["name"] == default_name() else ""
-        click.echo(
-            f"{row['name']}{default}: model {row['model_id']}, {row['bytes']} bytes. {row['description']}"
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -52,8 +53,8 @@ def plan_jobs(sources: Sequence[Path], output: Path, kind: Kind) -> tuple[list[J
 
     Args:
         sources: files, `-`, and folders whose fitting files are taken in alphabetical order.
-        output: `-`, or a file when it has a suffix and is no folder, if there is one input, a file; otherwise a
-            folder, which is made when it is missing, for files named as the inputs with the kind's suffix.
+        output: `-`, or a file when it has a suffix and is no folder, or a device or pipe, if there is one input, a file;
+            otherwise a folder, which is made when it is missing, for files named as the inputs with the kind's suffix.
         kind: what the command reads and writes.
 
     Raises:
@@ -62,7 +63,7 @@ def plan_jobs(sources: Sequence[Path], output: Path, kind: Kind) -> tuple[list[J
         OSError: a folder cannot be read or made.
     """
     single = len(sources) == 1 and (sources[0] == STDIO or not sources[0].is_dir())
-    if output == STDIO:
+    if output in (STDIO, Path("/dev/stdout")):
         if not single:
             raise EdgepressError("several images need a folder to go to, not standard output")
         check_standard_output()
@@ -76,6 +77,10 @@ def plan_jobs(sources: Sequence[Path], output: Path, kind: Kind) -> tuple[list[J
             )
         if kind.is_output(output):
             raise EdgepressError(f"{output}: several images need a folder to go to, not one file")
+    elif output.exists() and not output.is_dir():
+        if single and not output.is_file():
+            return [Job(sources[0], output)], []
+        raise EdgepressError(f"{output}: this is neither a folder nor a file name with a suffix")
     jobs: dict[Path, Job] = {}
     failures: list[str] = []
     for source in _expand(sources, kind, failures):
@@ -129,6 +134,8 @@ def run_jobs(
         except OSError as error:
             return job, _one_line(error.filename or label(job.source), error.strerror or str(error))
 
+    if len(jobs) > 1:
+        gc.enable()  # which `main` turned off for the short commands
     results = ordered_map(attempt, jobs, max(1, min(len(jobs), usable_cores() // threads)))
     shown = len(jobs) > 1 and sys.stderr.isatty()
     lines: list[str] = []
@@ -148,7 +155,9 @@ def run_jobs(
     if len(jobs) > 1:
         click.echo(f"{len(lines)} of {len(jobs)} files written to {jobs[0].target.parent}")
     elif lines:
-        click.echo(lines[0], err=jobs[0].target == STDIO)
+        click.echo(
+            lines[0], err=not jobs[0].target.is_file()
+        )  # the picture itself may have gone to standard output
     for note, (first, *others) in notes.items():
         more = f" and {len(others)} more" if others else ""
         click.echo(f"edgepress: note: {first}{more}: {note}", err=True)
@@ -160,7 +169,7 @@ def run_jobs(
 
 def _one_line(where: object, what: str) -> str:
     what = " ".join(what.split())
-    return what if what.startswith(f"{where}: ") else f"{where}: {what}"
+    return what if what.startswith((f"{where}: ", f"{where} ")) else f"{where}: {what}"
 
 
 def choose_quietly() -> None:

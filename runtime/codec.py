@@ -36,15 +36,18 @@ class Codec:
         package: from `read_package` (or use `Codec.load`).
         threads: threads for each run of a network.
         max_pixels: the largest image (height * width) that is encoded or decoded.
+        lazy: make and check the encoder network when it is first used; what only decodes starts the sooner.
 
     Raises:
         BadPackageError: the interpreter refuses a network, or its tensors do not fit the manifest.
     """
 
-    def __init__(self, package: Package, threads: int = 1, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(
+        self, package: Package, threads: int = 1, max_pixels: int = MAX_PIXELS, *, lazy: bool = False
+    ) -> None:
         self.package = package
         self.max_pixels = max_pixels
-        self._networks = Autoencoder(package, threads)
+        self._networks = Autoencoder(package, threads, lazy)
 
     @classmethod
     def load(
@@ -52,14 +55,16 @@ class Codec:
         name_or_path: str | os.PathLike[str] | None = None,
         threads: int = 1,
         max_pixels: int = MAX_PIXELS,
+        *,
+        lazy: bool = False,
     ) -> Codec:
         """The codec of an installed package (see `available`), of an .epm file, or (None) of the default package.
 
         Raises:
             UnknownModelError: there is no such package or file.
-            BadPackageError: the package cannot be used.
+            BadPackageError: the package cannot be used; when `lazy`, its encoder is seen to by the first that encodes.
         """
-        return cls(read_package(_find(name_or_path)), threads, max_pixels)
+        return cls(read_package(_find(name_or_path), lazy=lazy), threads, max_pixels, lazy=lazy)
 
     @staticmethod
     def available() -> list[str]:
@@ -76,6 +81,7 @@ class Codec:
         background: tuple[int, int, int] | None = None,
         exif: bytes | None = None,
         icc_profile: bytes | None = None,
+        consume: bool = False,
     ) -> bytes:
         """Compress an image to the bytes of an .epx file.
 
@@ -84,6 +90,7 @@ class Codec:
             quality: 1 (smallest) to 100 (best).
             background: the colour (red, green, blue), 0..255, to put behind transparent pixels.
             exif, icc_profile: to be carried along; nothing is taken from `image.info` unasked.
+            consume: close a PIL.Image as soon as the network has seen it: of large ones, half of the memory.
 
         Raises:
             UnsupportedImageError: the image has a mode, shape, dtype or size that cannot be encoded.
@@ -96,9 +103,12 @@ class Codec:
         package = self.package
         self._positions(pixels.shape)
         latent = self._networks.latent(pixels)
-        payload = coder.encode_latent(latent, package.zero_point, package.tables, quality)
         mode = "RGB" if pixels.ndim == 3 else "L"
         height, width = pixels.shape[:2]
+        del pixels
+        if consume and isinstance(image, Image.Image):
+            image.close()
+        payload = coder.encode_latent(latent, package.zero_point, package.tables, quality)
         return stream.pack(stream.Header(mode, package.model_id, quality, width, height), payload, metadata)
 
     def decode(self, data: bytes) -> Image.Image:
@@ -209,14 +219,15 @@ def decode(data: bytes) -> Image.Image:
 
 @functools.lru_cache(maxsize=4)
 def codec_for(model_id: bytes, threads: int = 1) -> Codec:
-    """The codec of the installed package with this model id; kept for the next call.
+    """The codec of the installed package with this model id, for decoding (see `lazy`); kept for the next call.
 
     Raises:
         UnknownModelError: there is none.
     """
-    for path in shipped().values():
-        if read_manifest(path)["model_id"] == model_id.hex():
-            return Codec.load(path, threads)
+    packages = shipped()
+    for name in Codec.available():  # the default one first, which most streams need
+        if read_manifest(packages[name])["model_id"] == model_id.hex():
+            return Codec.load(name, threads, lazy=True)
     raise UnknownModelError(
         f"the stream needs the model {model_id.hex()}, which is not installed: "
         "give the .epm that made it (-m FILE, or Codec.load)"

@@ -16,10 +16,11 @@ def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
     Raises:
         OSError: the folder does not exist, is not writable, is full, or `path` is a folder.
     """
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
-        target.write_bytes(data)  # a folder raises IsADirectoryError here
+    asked = Path(path)
+    if asked.exists() and not asked.is_file():
+        _write_through(asked, data)
         return
+    target = Path(os.path.realpath(path))
     # A short name of its own: the target's may be as long as the file system allows already.
     temporary = target.parent / f".{os.urandom(8).hex()}.tmp"
     try:
@@ -33,6 +34,14 @@ def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
             error.filename, error.filename2 = str(path), None  # the file asked for, not the temporary one
+        raise
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)  # a folder raises IsADirectoryError here
+    except OSError as error:
+        error.filename = str(path)  # which errors of writing itself do not have
         raise
 
 

@@ -6,7 +6,6 @@ import functools
 import importlib
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -50,14 +49,13 @@ class Library(NamedTuple):
         return version(self.name)
 
 
-@dataclass(frozen=True)
-class Tensor:
-    """A network's input or output: index, shape (-1: any), dtype, and real value = scale * (stored - zero_point).
+class Tensor(NamedTuple):
+    """A network's input or output: its number, shape (-1: any), dtype, and real value = scale * (stored - zero_point).
 
     `scale` is 0 for tensors that are not quantized.
     """
 
-    index: int
+    number: int
     shape: tuple[int, ...]
     dtype: np.dtype
     scale: float
@@ -153,14 +151,14 @@ class Network:
             BadPackageError: the network cannot work on this shape.
         """
         interpreter = self._take(shape)
-        fill(interpreter.tensor(self.input.index)())
+        fill(interpreter.tensor(self.input.number)())
         try:
             interpreter.invoke()
         except (ValueError, RuntimeError) as error:
             raise BadPackageError(
                 f"the {self._label} failed on an input of {shape}: {_first_line(error)}"
             ) from None
-        output = interpreter.tensor(self.output.index)()
+        output = interpreter.tensor(self.output.number)()
         pixels = max(shape[1] * shape[2], output.shape[1] * output.shape[2])
         result = read(output)
         del output
@@ -193,7 +191,7 @@ class Network:
             interpreter = self._fresh.pop() if self._fresh else None
         interpreter = interpreter or self._construct()
         try:
-            interpreter.resize_tensor_input(self.input.index, shape)
+            interpreter.resize_tensor_input(self.input.number, shape)
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise BadPackageError(

@@ -1,65 +1,19 @@
-"""The root command `edgepress`: finds each room's commands without importing the other rooms."""
+"""The `edgepress` command, before anything large is imported."""
 
-from __future__ import annotations
-
-import importlib
-import sys
-
-import click
-
-from .errors import EdgepressError
-
-# command: (module, extra that brings its dependencies, one line of help)
-COMMANDS = {
-    "encode": ("edgepress.runtime.cli", None, "Compress images into .epx files."),
-    "decode": ("edgepress.runtime.cli", None, "Turn .epx files back into images."),
-    "info": ("edgepress.runtime.cli", None, "Describe an .epm package or an .epx file."),
-    "models": ("edgepress.runtime.cli", None, "List the codec packages that are installed."),
-    "bench": ("edgepress.bench.cli", "bench", "Measure speed, size and quality against JPEG."),
-    "train": ("edgepress.train.cli", "train", "Train an autoencoder on a folder of images."),
-    "optimize": ("edgepress.optimize.cli", "train", "Turn a Keras autoencoder into a codec package."),
-    "demo": ("edgepress.optimize.demo", "train", "The whole way on built-in data."),
-}
-
-
-class LazyGroup(click.Group):
-    """A click group that imports a command's module only when that command runs."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
-        module, extra, _ = COMMANDS[name]
-        try:
-            return getattr(importlib.import_module(module), name)
-        except ModuleNotFoundError as error:
-            if extra is None or (error.name or "").startswith("edgepress"):
-                raise
-            raise click.ClickException(
-                f"`edgepress {name}` needs {error.name}, which is not installed: pip install 'edgepress[{extra}]'"
-            ) from None
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
-
-
-@click.group(cls=LazyGroup)
-@click.version_option(package_name="edgepress")
-def cli() -> None:
-    """edgepress: image codecs from Keras autoencoders, for small boards."""
+import gc
 
 
 def main() -> None:
     """Run the command line; bad input ends in one line on stderr and exit code 1, never a traceback."""
+    collects = gc.isenabled()
+    # Imports make many objects and hardly any garbage. Looking for it on the way, and in all of them once more at the end,
+    # would take as long as decoding a small image; commands that work for longer turn it on again.
+    gc.disable()
     try:
-        cli(prog_name="edgepress")
-    except EdgepressError as error:
-        click.echo(f"edgepress: {error}", err=True)
-        sys.exit(1)
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        click.echo(f"edgepress: {where}{error.strerror or error}", err=True)
-        sys.exit(1)
+        from .commands import run
+
+        run()
+    finally:
+        gc.freeze()  # what is there now is not looked at when the process ends
+        if collects:
+            gc.enable()

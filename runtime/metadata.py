@@ -9,7 +9,7 @@ with ascending kinds, 1 for EXIF and 2 for ICC. Kinds that are not known are pas
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .errors import CorruptStreamError, EdgepressError
 
@@ -20,8 +20,7 @@ _HEAD = 5  # bytes before a record's content
 _EXIF_PREFIX = b"Exif\0\0"
 
 
-@dataclass(frozen=True)
-class Metadata:
+class Metadata(NamedTuple):
     """EXIF (from its "II" or "MM" on) and ICC profile; empty bytes where there is none. False when both are empty."""
 
     exif: bytes = b""

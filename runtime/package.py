@@ -5,15 +5,15 @@ Nothing in a package is believed before it is checked: sizes, names, hashes and 
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
-import io
 import os
-import zipfile
-import zlib
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from . import archive
 from .errors import BadPackageError
 from .files import atomic_write, read_limited
 from .manifest import FORMAT, MEMBERS, dump_manifest, parse_manifest
@@ -26,54 +26,93 @@ _MANIFEST = "manifest.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same time for every member, so that equal contents give equal files
 
 
-@dataclass(frozen=True)
 class Package:
     """A codec package that has passed all checks but whether its networks fit together (see `Codec`).
 
     Attributes:
         name: the package's name, e.g. "conv3".
         manifest: manifest.json, with provenance and measured figures.
-        encoder, decoder: the TFLite flatbuffers.
+        decoder: the TFLite flatbuffer of the network that makes pixels of latents.
         tables: the entropy tables, for `latent_channels` channels.
         stride: pixels per latent position, on both axes.
         tile: side in pixels of the only image that the networks take, a multiple of the stride; None: any size.
         zero_point: of the int8 latents.
         model_id: the 3 bytes by which an .epx file names the package that it needs.
         path: the file that the package was read from.
+
+    Args:
+        data: the content of an .epm file.
+        path: for messages and for `path`.
+
+    Raises:
+        BadPackageError: damaged, inconsistent, oversized, or of a newer format.
     """
 
-    name: str
-    manifest: dict[str, Any]
-    encoder: bytes
-    decoder: bytes
-    tables: EntropyTables
-    stride: int
-    latent_channels: int
-    zero_point: int
-    model_id: bytes
-    path: Path
-    tile: int | None = None
+    def __init__(self, data: bytes, path: Path) -> None:
+        self._data = data
+        self._members = _directory(data)
+        self.path = path
+        self.manifest = manifest = _manifest(data, self._members)
+        for name in MEMBERS:
+            if name not in self._members:
+                raise BadPackageError(f"the package has no {name}")
+        self.decoder, entropy_bin = self._content("decoder.tflite"), self._content("entropy.bin")
+        check_model(self.decoder, "decoder")
+        self.name: str = manifest["name"]
+        self.stride: int = manifest["stride"]
+        self.tile: int | None = manifest.get("tile")
+        self.latent_channels: int = manifest["latent_channels"]
+        self.zero_point: int = manifest["zero_point"]
+        self.model_id = _model_id(entropy_bin, self.decoder)
+        if self.model_id.hex() != manifest["model_id"]:
+            raise BadPackageError("the package is damaged: its model id does not match its contents")
+        entropy = manifest["entropy"]
+        self.tables = EntropyTables.from_bytes(
+            entropy_bin, entropy["sets"], self.latent_channels, entropy["bank"], entropy["bank_values"]
+        )
+
+    @functools.cached_property
+    def encoder(self) -> bytes:
+        """The TFLite flatbuffer of the network that makes latents of pixels; read and checked when it is first asked for.
+
+        Raises:
+            BadPackageError: it is damaged, or no network to trust.
+        """
+        with _named(self.path):
+            encoder = self._content("encoder.tflite")
+            check_model(encoder, "encoder")
+            return encoder
+
+    def _content(self, name: str) -> bytes:
+        stated, content = self.manifest["members"][name], archive.content(self._data, self._members[name])
+        if stated["bytes"] != len(content) or stated["sha256"] != hashlib.sha256(content).hexdigest():
+            raise BadPackageError(f"the package is damaged: {name} does not match the manifest")
+        return content
 
 
-def read_package(path: str | os.PathLike[str]) -> Package:
+def read_package(path: str | os.PathLike[str], *, lazy: bool = False) -> Package:
     """Read and check a package.
+
+    Args:
+        path: the .epm file.
+        lazy: leave the encoder until it is asked for; decoding does without, and starts the sooner.
 
     Raises:
         BadPackageError: damaged, inconsistent, oversized, or of a newer format.
         OSError: the file cannot be read.
     """
-    try:
-        return _parse(_read_file(path), Path(path))
-    except BadPackageError as error:
-        raise BadPackageError(f"{path}: {error}") from None
+    with _named(path):
+        package = Package(_read_file(path), Path(path))
+    if not lazy:
+        _ = package.encoder
+    return package
 
 
 def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The manifest alone, checked for itself; much cheaper than `read_package`, with the same errors."""
-    try:
-        return _manifest(_members(_read_file(path), {_MANIFEST}))
-    except BadPackageError as error:
-        raise BadPackageError(f"{path}: {error}") from None
+    with _named(path):
+        data = _read_file(path)
+        return _manifest(data, _directory(data))
 
 
 def write_package(
@@ -110,13 +149,16 @@ def write_package(
         BadPackageError: arguments that `read_package` would not accept.
         OSError: the file cannot be written.
     """
+    import io  # which, with zipfile, only those who make packages need
+    import zipfile
+
     contents = dict(zip(MEMBERS, (encoder, decoder, tables.to_bytes()), strict=True))
     manifest = {
         "format": FORMAT,
         "name": name,
         "architecture": architecture,
         "description": description,
-        "model_id": _model_id(contents).hex(),
+        "model_id": _model_id(contents["entropy.bin"], decoder).hex(),
         "stride": stride,
         **({} if tile is None else {"tile": tile}),
         "latent_channels": tables.channels,
@@ -130,12 +172,12 @@ def write_package(
         "figures": figures,
     }
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
+    with zipfile.ZipFile(buffer, "w") as target:
         for member, content in {_MANIFEST: dump_manifest(manifest), **contents}.items():
-            archive.writestr(zipfile.ZipInfo(member, _EPOCH), content, zipfile.ZIP_DEFLATED, 9)
-    data = buffer.getvalue()
-    package = _parse(data, Path(path))
-    atomic_write(path, data)
+            target.writestr(zipfile.ZipInfo(member, _EPOCH), content, zipfile.ZIP_DEFLATED, 9)
+    package = Package(buffer.getvalue(), Path(path))
+    _ = package.encoder  # which is checked here
+    atomic_write(path, buffer.getvalue())
     return package
 
 
@@ -151,84 +193,38 @@ def _read_file(path: str | os.PathLike[str]) -> bytes:
     return data
 
 
-def _parse(data: bytes, path: Path) -> Package:
-    contents = _members(data, {_MANIFEST, *MEMBERS})
-    manifest = _manifest(contents)
-    for name in MEMBERS:
-        if name not in contents:
-            raise BadPackageError(f"the package has no {name}")
-        stated, content = manifest["members"][name], contents[name]
-        if stated["bytes"] != len(content) or stated["sha256"] != hashlib.sha256(content).hexdigest():
-            raise BadPackageError(f"the package is damaged: {name} does not match the manifest")
-    check_model(contents["encoder.tflite"], "encoder")
-    check_model(contents["decoder.tflite"], "decoder")
-    model_id = _model_id(contents)
-    if model_id.hex() != manifest["model_id"]:
-        raise BadPackageError("the package is damaged: its model id does not match its contents")
-    entropy, channels = manifest["entropy"], manifest["latent_channels"]
-    return Package(
-        name=manifest["name"],
-        manifest=manifest,
-        encoder=contents["encoder.tflite"],
-        decoder=contents["decoder.tflite"],
-        tables=EntropyTables.from_bytes(
-            contents["entropy.bin"], entropy["sets"], channels, entropy["bank"], entropy["bank_values"]
-        ),
-        stride=manifest["stride"],
-        latent_channels=channels,
-        zero_point=manifest["zero_point"],
-        model_id=model_id,
-        path=path,
-        tile=manifest.get("tile"),
-    )
-
-
-def _manifest(contents: dict[str, bytes]) -> dict[str, Any]:
-    if _MANIFEST not in contents:
-        raise BadPackageError(f"the package has no {_MANIFEST}")
-    return parse_manifest(contents[_MANIFEST])
-
-
-def _members(data: bytes, wanted: set[str]) -> dict[str, bytes]:
-    """The wanted members that are there; the directory is checked as a whole before any of them is read."""
+@contextlib.contextmanager
+def _named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Messages that say which file they are about."""
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            entries = archive.infolist()
-            _check_directory(entries)
-            return {entry.filename: archive.read(entry) for entry in entries if entry.filename in wanted}
-    except BadPackageError:
-        raise
-    # zipfile raises all of these on damaged files; a declared size is never exceeded when reading.
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        NotImplementedError,
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-    ) as error:
-        raise BadPackageError(f"not a codec package, or a damaged one ({error})") from None
+        yield
+    except BadPackageError as error:
+        raise BadPackageError(f"{path}: {error}") from None
 
 
-def _check_directory(entries: list[zipfile.ZipInfo]) -> None:
-    if len(entries) > MAX_MEMBERS:
-        raise BadPackageError(f"the package has {len(entries)} members, and {MAX_MEMBERS} is the limit")
-    names = [entry.filename for entry in entries]
-    if len(set(names)) != len(names):
-        raise BadPackageError("the package has two members of one name")
-    for entry in entries:
-        name = entry.filename
+def _directory(data: bytes) -> dict[str, archive.Member]:
+    """The members by name; checked as a whole before any of them is read."""
+    members = archive.directory(data, MAX_MEMBERS)
+    for member in members:
+        name = member.name
         known = name == _MANIFEST or name in MEMBERS or name.startswith("extra/")
         if not known or ".." in name.split("/") or "\\" in name:
             raise BadPackageError(f"the package has a member that does not belong there: {name!r}")
-        if entry.file_size > MAX_BYTES:
+        if member.size > MAX_BYTES:
             raise BadPackageError(
-                f"{name} has {entry.file_size} bytes, more than the limit of {MAX_BYTES >> 20} MB"
+                f"{name} has {member.size} bytes, more than the limit of {MAX_BYTES >> 20} MB"
             )
-        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise BadPackageError(f"{name} is compressed by a method other than deflate")
+    found = {member.name: member for member in members}
+    if len(found) != len(members):
+        raise BadPackageError("the package has two members of one name")
+    return found
 
 
-def _model_id(contents: dict[str, bytes]) -> bytes:
-    return hashlib.sha256(contents["entropy.bin"] + contents["decoder.tflite"]).digest()[:3]
+def _manifest(data: bytes, members: dict[str, archive.Member]) -> dict[str, Any]:
+    if _MANIFEST not in members:
+        raise BadPackageError(f"the package has no {_MANIFEST}")
+    return parse_manifest(archive.content(data, members[_MANIFEST]))
+
+
+def _model_id(entropy: bytes, decoder: bytes) -> bytes:
+    return hashlib.sha256(entropy + decoder).digest()[:3]

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+# Handing an item to a thread and its result back takes about as long as the work on a very small image, so that those are
+# handed over by the dozen: as many as take this many seconds together, to make and to work on, and no more than
+# MAX_BATCH.
+BATCH_SECONDS = 0.004
+MAX_BATCH = 16
+
+
+class _Done(NamedTuple):
+    """What came of a batch: the results up to the first error, that, and how long one item took."""
+
+    results: list
+    error: BaseException | None
+    seconds: float
 
 
 def usable_cores() -> int:
@@ -24,9 +39,9 @@ def ordered_map(
 ) -> Iterator[Result]:
     """Yield `function(item)` for every item, in the order of the items, computed by `workers` threads.
 
-    Threads suffice because the networks and the entropy coder release the GIL. At most two items per
-    worker are taken from `items` ahead of the consumer. An exception is raised where its result would
-    have been; nothing further is computed then, nor after the consumer stops.
+    Threads suffice because the networks and the entropy coder release the GIL. At most two items per worker are taken
+    from `items` ahead of the consumer, or two batches of items that take under BATCH_SECONDS. An exception is raised where its
+    result would have been; nothing further is computed then, nor after the consumer stops.
 
     Args:
         workers: number of threads, at least 1; None means one for each usable core.
@@ -39,14 +54,46 @@ def ordered_map(
         return
     from concurrent.futures import ThreadPoolExecutor  # which a single image need not wait for
 
-    pending: deque[Future[Result]] = deque()
+    stopped = False
+
+    def work(batch: list[Item]) -> _Done:
+        results: list[Result] = []
+        error = None
+        start = time.perf_counter()
+        try:
+            for item in batch:
+                if stopped:
+                    break
+                results.append(function(item))
+        except BaseException as raised:  # for the consumer to see, after the results before it
+            error = raised
+        return _Done(results, error, (time.perf_counter() - start) / len(batch))
+
+    pending: deque[Future[_Done]] = deque()
+    source, size = iter(items), 1
     executor = ThreadPoolExecutor(workers)
     try:
-        for item in items:
-            pending.append(executor.submit(function, item))
-            if len(pending) >= 2 * workers:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+        while (batch := _batch(source, size)) or pending:
+            if batch:
+                pending.append(executor.submit(work, batch))
+                if len(pending) < 2 * workers:
+                    continue
+            done = pending.popleft().result()
+            size = max(1, min(2 * size, MAX_BATCH, int(BATCH_SECONDS / max(done.seconds, 1e-9))))
+            yield from done.results
+            if done.error is not None:
+                raise done.error
     finally:
+        stopped = True
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _batch(source: Iterator[Item], size: int) -> list[Item]:
+    """The next `size` items, or fewer when there are no more or they are slow to come."""
+    batch: list[Item] = []
+    end = time.perf_counter() + BATCH_SECONDS
+    for item in source:
+        batch.append(item)
+        if len(batch) == size or time.perf_counter() > end:
+            break
+    return batch

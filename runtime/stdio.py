@@ -56,5 +56,9 @@ def write_output(path: Path, data: bytes) -> None:
     if path != STDIO:
         atomic_write(path, data)
         return
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        error.filename = label(path, "output")
+        raise

@@ -12,7 +12,7 @@ from typing import Any
 
 from .errors import BadPackageError
 from .flatbuffer import FlatBuffer
-from .tfliteops import FLOAT32, INT8, INT32, MAX_SIDE, OPERATIONS, UINT8, Shape, require
+from .tfliteops import FLOAT32, INT8, INT32, MAX_SIDE, OPERATIONS, UINT8, Shape, Tensor, Tensors, require
 
 MAX_TENSORS = 4096
 MAX_CHANNELS = 1 << 16
@@ -136,13 +136,12 @@ class _Graph:
 
     def __init__(self, root: dict[str, Any], data: bytes) -> None:
         graph = root["subgraphs"][0]
-        self._data = data
+        self._data = memoryview(data)
         self._codes = [max(code["deprecated"], code["builtin"]) for code in root["operator_codes"]]
         self._buffers = [buffer["data"] or (0, 0) for buffer in root["buffers"]]
-        self._tensors: list[dict[str, Any]] = graph["tensors"]
+        self._tensors: Tensors = graph["tensors"]
         self._inputs, self._outputs = graph["inputs"], graph["outputs"]
         self._operators = graph["operators"]
-        self._constant: dict[int, tuple[int, int]] = {}  # where each constant is: (first byte, bytes)
         self._known: set[int] = set()
 
     def check(self) -> None:
@@ -150,24 +149,25 @@ class _Graph:
         require(
             len(self._tensors) <= MAX_TENSORS >= len(self._operators), "it has too many tensors or operations"
         )
-        for index, tensor in enumerate(self._tensors):
-            self._check_tensor(index, tensor)
+        for tensor in self._tensors:
+            self._check_tensor(tensor)
         require(len(self._inputs) == 1 == len(self._outputs), "it must have one input and one output")
         source = self._tensor(self._inputs[0])
-        require(self._inputs[0] not in self._constant, "its input is a constant")
+        require(source["constant"] is None, "its input is a constant")
         require(len(source["shape"]) == 4, "its input must have 4 dimensions")
         require(max(source["shape"]) <= MAX_SIDE, "its input is too large")
-        self._known = {self._inputs[0], *self._constant}
+        constants = {index for index, tensor in enumerate(self._tensors) if tensor["constant"] is not None}
+        self._known = {self._inputs[0], *constants}
         total = math.prod(source["shape"])
         positions = math.prod(source["shape"][:3])
         for operator in self._operators:
             shape = self._check_operator(operator)
             total += math.prod(shape)
             positions = max(positions, math.prod(shape[:3]))
-        require(self._outputs[0] in self._known - set(self._constant), "its output is never computed")
+        require(self._outputs[0] in self._known - constants, "its output is never computed")
         require(total <= MAX_PER_POSITION * positions, "it needs too much memory")
 
-    def _check_tensor(self, index: int, tensor: dict[str, Any]) -> None:
+    def _check_tensor(self, tensor: Tensor) -> None:
         shape, kind = tensor["shape"], tensor["type"]
         require(kind in _SIZES, "it has a tensor of another type than float32, int32, uint8 and int8")
         require(
@@ -187,7 +187,7 @@ class _Graph:
             )
             # C code reads it as an array of its type.
             require(first % _SIZES[kind] == 0, "it has a constant that is not aligned")
-            self._constant[index] = first, size
+        tensor["constant"] = self._data[first : first + size] if size else None
         if tensor["quantization"]:
             _check_quantization(tensor["quantization"], tensor["shape"], kind)
 
@@ -208,9 +208,7 @@ class _Graph:
         require(all(index in self._known for index in inputs), "it has an operation whose input is not known")
         require(outputs[0] not in self._known, "it has a tensor that is computed twice")
         output = self._tensor(outputs[0])
-        shape = infer(
-            self, [self._tensors[index] for index in inputs], inputs, operator["options"] or {}, output
-        )
+        shape = infer([self._tensors[index] for index in inputs], operator["options"] or {}, output)
         require(
             shape == output["shape"],
             f"the output of an operation (number {code}) has another shape than it must",
@@ -219,22 +217,9 @@ class _Graph:
         self._known.add(outputs[0])
         return shape
 
-    def _tensor(self, index: int) -> dict[str, Any]:
+    def _tensor(self, index: int) -> Tensor:
         require(0 <= index < len(self._tensors), "it names a tensor that it does not have")
         return self._tensors[index]
-
-    def is_constant(self, index: int) -> bool:
-        """Whether a tensor's values are in the file."""
-        return index in self._constant
-
-    def integers(self, index: int) -> list[int]:
-        """The values of a constant int32 tensor."""
-        require(
-            self.is_constant(index) and self._tensors[index]["type"] == INT32,
-            "it has no constant where it must",
-        )
-        first, size = self._constant[index]
-        return list(memoryview(self._data)[first : first + size].cast("i"))
 
 
 def _check_quantization(quantization: dict[str, Any], shape: Shape, kind: int) -> None:

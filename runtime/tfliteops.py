@@ -6,7 +6,7 @@ See `tflitecheck`, which goes through a model with this table.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from .errors import BadPackageError
 
@@ -19,18 +19,12 @@ FLOAT32, INT32, UINT8, INT8 = 0, 2, 3, 9
 Shape = tuple[int, ...]
 
 
-class Constants(Protocol):
-    """What an operation asks of the graph that it is in."""
-
-    def is_constant(self, index: int) -> bool:
-        """Whether a tensor's values are in the file."""
-
-    def integers(self, index: int) -> list[int]:
-        """The values of a constant int32 tensor."""
-
-
-# (graph, input tensors, their indices, options, output tensor) -> the output's shape; BadPackageError for what is not allowed
-Infer = Callable[[Constants, list[dict[str, Any]], list[int], dict[str, Any], dict[str, Any]], Shape]
+# As `FlatBuffer` reads them; a tensor has its values under "constant", or None when they are not in the file.
+Tensor = dict[str, Any]
+Tensors = list[Tensor]
+Options = dict[str, Any]
+# (inputs, options, output) -> the output's shape; BadPackageError for what is not allowed
+Infer = Callable[[Tensors, Options, Tensor], Shape]
 
 
 def require(condition: bool, complaint: str) -> None:
@@ -39,7 +33,7 @@ def require(condition: bool, complaint: str) -> None:
         raise BadPackageError(complaint)
 
 
-def _of_type(tensors: list[dict[str, Any]], output: dict[str, Any]) -> None:
+def _of_type(tensors: Tensors, output: Tensor) -> None:
     kinds = {tensor["type"] for tensor in tensors} | {output["type"]}
     require(len(kinds) == 1 and kinds <= {FLOAT32, UINT8, INT8}, "it has an operation on mixed types")
     if output["type"] == FLOAT32:
@@ -51,15 +45,21 @@ def _of_type(tensors: list[dict[str, Any]], output: dict[str, Any]) -> None:
     require(least >= 1 / MAX_RATIO and most <= MAX_RATIO, "it has scales that do not go together")
 
 
-def _scale(tensor: dict[str, Any]) -> list[float]:
+def _scale(tensor: Tensor) -> list[float]:
     return tensor["quantization"]["scale"] if tensor["quantization"] else []
 
 
-def _activation(options: dict[str, Any]) -> None:
+def _integers(tensor: Tensor) -> list[int]:
+    """The values of a constant int32 tensor."""
+    require(tensor["constant"] is not None and tensor["type"] == INT32, "it has no constant where it must")
+    return list(tensor["constant"].cast("i"))
+
+
+def _activation(options: Options) -> None:
     require(0 <= options["activation"] <= 3, "it has an activation that codecs do not use")
 
 
-def _windows(shape: Shape, kernel: tuple[int, int], options: dict[str, Any]) -> tuple[int, int]:
+def _windows(shape: Shape, kernel: tuple[int, int], options: Options) -> tuple[int, int]:
     """Height and width after a kernel went over a map; checks strides, dilations and padding, too."""
     result = []
     for side, size, axis in ((shape[1], kernel[0], "h"), (shape[2], kernel[1], "w")):
@@ -76,18 +76,12 @@ def _windows(shape: Shape, kernel: tuple[int, int], options: dict[str, Any]) -> 
     return result[0], result[1]
 
 
-def _convolution(
-    graph: Constants,
-    tensors: list[dict[str, Any]],
-    inputs: list[int],
-    options: dict[str, Any],
-    output: dict[str, Any],
-) -> Shape:
+def _convolution(tensors: Tensors, options: Options, output: Tensor) -> Shape:
     source, kernel = tensors[0], tensors[1]
     depthwise = "multiplier" in options
     shape, weights = source["shape"], kernel["shape"]
     require(
-        len(shape) == 4 == len(weights) and graph.is_constant(inputs[1]),
+        len(shape) == 4 == len(weights) and kernel["constant"] is not None,
         "it has a convolution without a kernel",
     )
     channels = weights[3 if depthwise else 0]
@@ -108,22 +102,16 @@ def _convolution(
     require(scales <= 1 or per_channel, "it has a kernel with too many scales")
     for scale_of in (source, output):
         require(len(_scale(scale_of)) <= 1, "it has a map with many scales")
-    if len(inputs) == 3:
+    if len(tensors) == 3:
         bias = tensors[2]
         wanted = FLOAT32 if source["type"] == FLOAT32 else INT32
-        fits = graph.is_constant(inputs[2]) and bias["shape"] == (channels,) and bias["type"] == wanted
+        fits = bias["constant"] is not None and bias["shape"] == (channels,) and bias["type"] == wanted
         require(fits, "it has a bias that does not fit")
     _activation(options)
     return (shape[0], *_windows(shape, (weights[1], weights[2]), options), channels)
 
 
-def _pool(
-    graph: Constants,
-    tensors: list[dict[str, Any]],
-    inputs: list[int],
-    options: dict[str, Any],
-    output: dict[str, Any],
-) -> Shape:
+def _pool(tensors: Tensors, options: Options, output: Tensor) -> Shape:
     shape = tensors[0]["shape"]
     require(len(shape) == 4, "it has a pooling of a bad shape")
     _of_type(tensors, output)
@@ -131,24 +119,12 @@ def _pool(
     return (shape[0], *_windows(shape, (options["kernel_h"], options["kernel_w"]), options), shape[3])
 
 
-def _same(
-    graph: Constants,
-    tensors: list[dict[str, Any]],
-    inputs: list[int],
-    options: dict[str, Any],
-    output: dict[str, Any],
-) -> Shape:
+def _same(tensors: Tensors, options: Options, output: Tensor) -> Shape:
     _of_type(tensors, output)
     return tensors[0]["shape"]
 
 
-def _requantize(
-    graph: Constants,
-    tensors: list[dict[str, Any]],
-    inputs: list[int],
-    options: dict[str, Any],
-    output: dict[str, Any],
-) -> Shape:
+def _requantize(tensors: Tensors, options: Options, output: Tensor) -> Shape:
     ends = tensors[0], output
     require(all(end["type"] in (FLOAT32, UINT8, INT8) for end in ends), "it has a conversion of another type")
     scales = [_scale(end)[0] for end in ends if end["type"] != FLOAT32 and len(_scale(end)) == 1]
@@ -157,13 +133,7 @@ def _requantize(
     return tensors[0]["shape"]
 
 
-def _broadcast(
-    graph: Constants,
-    tensors: list[dict[str, Any]],
-    inputs: list[int],
-    options: dict[str, Any],
-    output: dict[str, Any],
-) -> Shape:
+def _broadcast(tensors: Tensors, options: Options, output: Tensor) -> Shape:
     _of_type(tensors, output)
     if options:
         _activation(options)
@@ -175,13 +145,7 @@ def _broadcast(
     return tuple(max(sides) for sides in zip(one, other, strict=True))[4 - rank :]
 
 
-def _concatenation(
-    graph: Constants,
-    tensors: list[dict[str, Any]],
-    inputs: list[int],
-    options: dict[str, Any],
-    output: dict[str, Any],
-) -> Shape:
+def _concatenation(tensors: Tensors, options: Options, output: Tensor) -> Shape:
     _of_type(tensors, output)
     require(options["activation"] == 0, "it has an activation that codecs do not use")
     first = tensors[0]["shape"]
@@ -192,31 +156,19 @@ def _concatenation(
     return (*first[:axis], sum(tensor["shape"][axis] for tensor in tensors), *first[axis + 1 :])
 
 
-def _pad(
-    graph: Constants,
-    tensors: list[dict[str, Any]],
-    inputs: list[int],
-    options: dict[str, Any],
-    output: dict[str, Any],
-) -> Shape:
+def _pad(tensors: Tensors, options: Options, output: Tensor) -> Shape:
     _of_type(tensors[:1], output)
     shape = tensors[0]["shape"]
     require(tensors[1]["shape"] == (len(shape), 2) and len(shape) == 4, "it has a padding of a bad shape")
-    borders = graph.integers(inputs[1])
+    borders = _integers(tensors[1])
     require(all(0 <= border <= MAX_SIDE for border in borders), "it has a padding out of range")
     return tuple(side + borders[2 * axis] + borders[2 * axis + 1] for axis, side in enumerate(shape))
 
 
-def _slice(
-    graph: Constants,
-    tensors: list[dict[str, Any]],
-    inputs: list[int],
-    options: dict[str, Any],
-    output: dict[str, Any],
-) -> Shape:
+def _slice(tensors: Tensors, options: Options, output: Tensor) -> Shape:
     _of_type(tensors[:1], output)
     shape = tensors[0]["shape"]
-    begin, end, steps = (graph.integers(index) for index in inputs[1:])
+    begin, end, steps = map(_integers, tensors[1:])
     require(
         len(shape) == 4 == len(begin) == len(end) and steps == [1, 1, 1, 1], "it has a slice of a bad shape"
     )
@@ -239,13 +191,7 @@ def _slice(
 
 
 def _rearranged(deeper: bool) -> Infer:
-    def infer(
-        graph: Constants,
-        tensors: list[dict[str, Any]],
-        inputs: list[int],
-        options: dict[str, Any],
-        output: dict[str, Any],
-    ) -> Shape:
+    def infer(tensors: Tensors, options: Options, output: Tensor) -> Shape:
         _of_type(tensors, output)
         shape, size = tensors[0]["shape"], options["size"]
         require(len(shape) == 4 and 1 <= size <= MAX_SIDE, "it has a block size out of range")

@@ -6,6 +6,9 @@ a 1x1 convolution and depth_to_space. So images come back as themselves, and qua
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -237,3 +240,31 @@ def astronaut() -> np.ndarray:
     """A photograph, uint8 512x512x3, read from scikit-image's wheel."""
     skimage = pytest.importorskip("skimage")
     return np.asarray(Image.open(Path(skimage.__file__).parent / "data" / "astronaut.png").convert("RGB"))
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Callable[..., None]:
+    """`started(*arguments)` runs Python in a process of its own, for the time that it takes; it must succeed.
+
+    edgepress lies there as in an installation, not behind an editable one's finder, and compiled modules are kept. numpy
+    gets one thread for linear algebra, as the command sees to itself: the others would only wait, at full speed,
+    and the shorter a process, the more of its time they would be.
+    """
+    from edgepress import runtime
+
+    (tmp_path / "site" / "edgepress").mkdir(parents=True)
+    (tmp_path / "site" / "edgepress" / "runtime").symlink_to(Path(runtime.__file__).parent)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(tmp_path / "site"),
+        "PYTHONPYCACHEPREFIX": str(tmp_path / "cache"),
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+
+    def start(*arguments: object) -> None:
+        command = [sys.executable, *map(str, arguments)]
+        result = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert result.returncode == 0, result.stderr
+
+    return start

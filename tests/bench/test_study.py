@@ -23,7 +23,7 @@ from edgepress.bench.svg import dress, new_figure, series_color
 from edgepress.bench.tiles import cut
 from edgepress.bench.traininglog import find_log, shipped_logs
 from edgepress.runtime import Codec, EdgepressError
-from edgepress.runtime.main import cli
+from edgepress.runtime.commands import cli
 
 
 def run(*args):

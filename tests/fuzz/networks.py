@@ -10,7 +10,7 @@ leaves out edgepress's check of models, to see what the interpreter alone would 
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import copy
 import os
 import random
 import resource
@@ -147,7 +147,9 @@ def child(models: Iterator[tuple[Target, bytes]], checked: bool, results: int) -
             os.write(results, b"c")
             continue
         try:
-            outcome = use(dataclasses.replace(target.package, **{target.member: data}))
+            package = copy.copy(target.package)
+            setattr(package, target.member, data)
+            outcome = use(package)
             os.write(results, b"r" if outcome == "ran" else b"f")
         except Exception:
             os.write(results, b"x")

@@ -135,7 +135,7 @@ class Reader:
 
     def file(self, data: bytes) -> None:
         """A package file as it is: what is accepted has the contents of a good one."""
-        read = package._parse(data, Path("fuzz.epm"))
+        read = package.Package(data, Path("fuzz.epm"))
         assert contents_of(read) in self.good, "wrong contents accepted"
 
     def network(self, data: bytes) -> None:
@@ -147,7 +147,7 @@ class Reader:
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
             for name in ("manifest.json", *MEMBERS):
                 archive.writestr(name, contents[name])
-        return package._parse(buffer.getvalue(), Path("fuzz.epm"))
+        return package.Package(buffer.getvalue(), Path("fuzz.epm"))
 
     def try_one(self, data: bytes) -> None:
         """Try one input; raises what is no EdgepressError."""

@@ -17,7 +17,6 @@ from edgepress.runtime import (
 )
 from edgepress.runtime.images import to_gray
 from edgepress.runtime.interpreter import Network, choose_interpreter
-from edgepress.runtime.parallel import ordered_map
 from edgepress.runtime.stream import parse_header
 
 
@@ -206,6 +205,17 @@ def test_the_limit_of_pixels_holds_both_ways(tiny_package, tiny_codec):
     assert small.decode(small.encode(np.zeros((10, 10), np.uint8))).size == (10, 10)
 
 
+def test_an_image_that_is_consumed_is_closed(tiny_codec, astronaut):
+    image = Image.fromarray(astronaut[:40, :64])
+    expected = tiny_codec.encode(image)
+    assert tiny_codec.encode(image) == expected  # which it is not unless asked
+    assert tiny_codec.encode(image, consume=True) == expected
+    with pytest.raises(ValueError, match="closed"):
+        image.getpixel((0, 0))
+    pixels = astronaut[:40, :64]
+    assert tiny_codec.encode(pixels, consume=True) == expected == tiny_codec.encode(pixels)
+
+
 def test_another_package_is_not_used_for_a_stream(tiny_writer, tiny_codec, tmp_path):
     tiny_writer(tmp_path / "other.epm", tables=tiny_writer.tables(bank=11))
     other = Codec.load(tmp_path / "other.epm")
@@ -232,22 +242,6 @@ def test_many_stops_where_the_damage_is(tiny_codec, astronaut):
     assert next(results).size == next(results).size == (16, 16)
     with pytest.raises(CorruptStreamError):
         next(results)
-
-
-def test_little_is_taken_in_advance():
-    taken = []
-
-    def items():
-        for number in range(100):
-            taken.append(number)
-            yield number
-
-    results = ordered_map(lambda number: number * 2, items(), workers=2)
-    assert [next(results) for _ in range(3)] == [0, 2, 4]
-    assert len(taken) <= 3 + 2 * 2
-    results.close()
-    with pytest.raises(ValueError, match="workers"):
-        next(ordered_map(str, [1], workers=0))
 
 
 def test_one_codec_serves_many_threads(tiny_codec, astronaut):

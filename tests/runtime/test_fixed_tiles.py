@@ -76,7 +76,7 @@ def test_nonsense_is_refused(tmp_path, tiny_writer, tile):
 
 def test_networks_of_another_size_are_refused(tmp_path, tiny_writer):
     tiny_writer(tmp_path / "bad.epm", tile=32)
-    with pytest.raises(BadPackageError, match="must be 32x32 for the manifest's tile"):
+    with pytest.raises(BadPackageError, match="must be 4x4 for the manifest's tile"):
         Codec.load(tmp_path / "bad.epm")
 
 

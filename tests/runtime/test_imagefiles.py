@@ -242,9 +242,11 @@ def test_files_without_permission(run, photo, tiny_package, monkeypatch):
         Path("in/a.png").chmod(0)
         with as_nobody():
             result = run("encode", "in", "-o", "out", "-m", "tiny.epm")
+            named = run("encode", "in/a.png", "in/b.png", "-o", "out", "-m", "tiny.epm")
             sealed = run("encode", "in/b.png", "-o", "sealed/b.epx", "-m", "tiny.epm")
         assert result[:2] == (1, "1 of 2 files written to out\n")
         assert result[2].endswith("in/a.png: Permission denied\n") and result[2].count("\n") == 1
+        assert named == result
         assert [path.name for folder in ("out", "sealed") for path in Path(folder).iterdir()] == ["b.epx"]
         assert sealed == (1, "", "edgepress: sealed/b.epx: Permission denied\n")
         monkeypatch.undo()  # back before the folder goes

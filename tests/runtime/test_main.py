@@ -1,19 +1,19 @@
 """The root command: lists all commands, imports only the one that runs, and ends bad input in one line."""
 
+import gc
 import importlib
 import subprocess
 import sys
 
 import pytest
 
-from edgepress.runtime import EdgepressError
-from edgepress.runtime import main as main_module
+from edgepress.runtime import EdgepressError, cliio, commands
 
 
 def test_help_lists_every_command(run):
     code, out, _ = run("--help")
     assert code == 0
-    assert all(name in out and text in out for name, (_, _, text) in main_module.COMMANDS.items())
+    assert all(name in out and text in out for name, (_, _, text) in commands.COMMANDS.items())
 
 
 def test_help_imports_no_room():
@@ -27,7 +27,8 @@ def test_help_imports_no_room():
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "Commands" in result.stdout
     assert (
-        result.stderr.strip() == "['edgepress.runtime', 'edgepress.runtime.errors', 'edgepress.runtime.main']"
+        result.stderr.strip()
+        == "['edgepress.runtime', 'edgepress.runtime.commands', 'edgepress.runtime.errors', 'edgepress.runtime.main']"
     )
 
 
@@ -64,5 +65,24 @@ def test_errors_end_in_one_line(run, monkeypatch, error, line):
     def fail(**_):
         raise error
 
-    monkeypatch.setattr(main_module, "cli", fail)
+    monkeypatch.setattr(commands, "cli", fail)
     assert run("models") == (1, "", line)
+
+
+def test_garbage_is_collected_again_after_a_command_and_in_long_ones(run, monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(commands, "cli", lambda **_: seen.append(gc.isenabled()))
+    run("models")
+    assert (seen, gc.isenabled()) == ([False], True)
+    monkeypatch.undo()
+
+    def look(job):
+        seen.append(gc.isenabled())
+        return cliio.Done("")
+
+    jobs = [cliio.Job(tmp_path / name, tmp_path / name) for name in "ab"]
+    for some in (jobs[:1], jobs):
+        gc.disable()
+        cliio.run_jobs(some, [], look, 1, "looking")
+        gc.enable()
+    assert seen == [False, False, True, True]

@@ -3,7 +3,9 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
 WORK = """
 import sys, time
@@ -34,6 +36,17 @@ else:
 print(peak(), seconds)
 """
 
+COMMAND = """
+import sys
+sys.argv = ["edgepress", *sys.argv[1:]]
+from edgepress.runtime.main import main
+try:
+    main()
+finally:
+    with open("/proc/self/status") as status:
+        print(next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024, file=sys.stderr)
+"""
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/status"),
@@ -53,7 +66,23 @@ def test_peak_memory_in_megabytes(tmp_path, width, height, limit):
     path = tmp_path / "a.epx"
     for way in ("encode", "decode"):
         peak, _ = peak_and_seconds(way, path, width, height)
+        print(way, peak)
         assert 3 * width * height / 2**20 < peak < limit, way
+
+
+@pytest.mark.parametrize(("width", "height", "limit"), [(4000, 3000, 300), (8000, 6000, 400)])
+def test_peak_memory_of_the_command(tmp_path, astronaut, width, height, limit):
+    """Pillow's images take 4 bytes a pixel, 48 and 192 MB."""
+    across, down = -(-width // 512), -(-height // 512)
+    Image.fromarray(np.tile(astronaut, (down, across, 1))[:height, :width]).save(tmp_path / "a.jpg")
+    for command in (["encode", "a.jpg", "-o", "a.epx"], ["decode", "a.epx", "-o", "a.png"]):
+        result = subprocess.run(
+            [sys.executable, "-c", COMMAND, *command], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert result.returncode == 0, result.stderr
+        peak = float(result.stderr.split()[-1])
+        print(command, peak)
+        assert 4 * width * height / 2**20 < peak < limit, command
 
 
 def test_time_is_linear_in_pixels(tmp_path):

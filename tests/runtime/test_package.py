@@ -236,7 +236,7 @@ def unfit(tiny_writer):
         ({"decoder": decoder(zero_point=4)}, "zero point 4"),
         ({"decoder": decoder(scale=0.04)}, "latent scale"),
         ({"decoder": decoder(block=4)}, "decoder's output"),
-        ({"tables": tiny_writer.tables(channels=39)}, "encoder's output"),
+        ({"tables": tiny_writer.tables(channels=39)}, "decoder's input"),
     ]
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -159,7 +160,10 @@ def test_terminals_and_closed_streams_are_refused(png, tiny_package, tmp_path):
         os.close(leader)
         os.close(terminal)
     result = run("encode", "-", "-o", to, close="<&-")
-    assert (result.returncode, result.stderr.count("\n")) == (1, 1) and "input is closed" in result.stderr
+    assert (result.returncode, result.stderr.count("\n")) == (
+        1,
+        1,
+    ) and result.stderr == "edgepress: standard input is closed\n"
     result = run("encode", tmp_path / "a.png", "-o", "-", close=">&-")
     assert (result.returncode, result.stderr.count("\n")) == (1, 1) and "output is closed" in result.stderr
 
@@ -186,3 +190,39 @@ def test_pipes_between_processes(png, photo, tiny_codec, tiny_package):
     assert first.stdout == tiny_codec.encode(photo)
     image = Image.open(io.BytesIO(second.stdout))
     assert np.array_equal(image, tiny_codec.decode_array(first.stdout))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's devices")
+def test_devices_and_named_pipes(png, photo, tiny_codec, tiny_package, tmp_path):
+    def run(*arguments, **streams):
+        command = [sys.executable, "-c", COMMAND, *map(str, arguments), "-m", str(tiny_package)]
+        return subprocess.run(command, stderr=subprocess.PIPE, **streams)
+
+    (tmp_path / "a.png").write_bytes(png)
+    expected = tiny_codec.encode(photo)
+    result = run("encode", "/dev/stdin", "-o", "/dev/stdout", input=png, stdout=subprocess.PIPE)
+    assert (result.returncode, result.stdout) == (0, expected)
+    with (tmp_path / "a.epx").open("wb") as file:  # where nothing tells it from a file without a suffix
+        assert run("encode", tmp_path / "a.png", "-o", "/dev/stdout", stdout=file).returncode == 0
+    assert (tmp_path / "a.epx").read_bytes() == expected
+    result = run(
+        "decode", tmp_path / "a.epx", "-o", "/dev/stdout", "--format", "webp", stdout=subprocess.PIPE
+    )
+    assert (result.returncode, Image.open(io.BytesIO(result.stdout)).format) == (0, "WEBP")
+    full = b"edgepress: /dev/full: No space left on device\n"
+    result = run("encode", tmp_path / "a.png", "-o", "/dev/full", stdout=subprocess.PIPE)
+    assert (result.returncode, result.stdout, result.stderr) == (1, b"", full)
+    with Path("/dev/full").open("wb") as file:
+        result = run("encode", tmp_path / "a.png", "-o", "-", stdout=file)
+    assert (result.returncode, result.stderr) == (1, full.replace(b"/dev/full", b"standard output"))
+    os.mkfifo(tmp_path / "fifo")
+    with subprocess.Popen(["cat", tmp_path / "fifo"], stdout=subprocess.PIPE) as reader:
+        result = run("encode", tmp_path / "a.png", "-o", tmp_path / "fifo", stdout=subprocess.PIPE)
+        assert (result.returncode, result.stdout, reader.stdout.read()) == (0, b"", expected)
+    (tmp_path / "plain").write_bytes(b"mine")
+    result = run("encode", tmp_path / "a.png", "-o", tmp_path / "plain")
+    assert (result.returncode, result.stderr.count(b"\n")) == (
+        1,
+        1,
+    ) and b"neither a folder nor" in result.stderr
+    assert (tmp_path / "plain").read_bytes() == b"mine"

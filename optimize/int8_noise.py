@@ -135,7 +135,7 @@ def noise_models(
             for part in parts:
                 *inner, x = part.probe(x, training=False)
                 values += inner
-            goal = tf.reduce_sum(x * rng.choice(np.float32([-1, 1]), x.shape))
+            goal = tf.reduce_sum(x * rng.choice(np.array([-1, 1], np.float32), x.shape))
         slopes = tape.gradient(goal, [*values, *kernels], unconnected_gradients=tf.UnconnectedGradients.ZERO)
         squares = [np.square(np.asarray(slope, float)) / len(images) for slope in slopes]
         for t, value, square in zip(

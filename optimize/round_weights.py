@@ -98,7 +98,7 @@ def _products(model: Any, layers: Sequence[Any], batches: Sequence[np.ndarray]) 
 
     probe = keras.Model(model.input, [layer.input for layer in layers])
     rng = np.random.default_rng(0)
-    totals = [0.0] * len(layers)
+    totals: list[Any] = [0.0] * len(layers)
     for batch in batches:
         for i, (layer, value) in enumerate(
             zip(layers, keras.tree.flatten(probe(batch, training=False)), strict=True)

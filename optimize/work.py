@@ -140,7 +140,6 @@ def train_qat(made: Made, latent: str, images: Images, recipe: Recipe, count: Co
     from .qat_tfmot import train_quantized
 
     filled = _fill(split(made.model, latent), images, recipe.quantize)
-    filled = replace(filled, halves=_equalize(filled.halves, images))
     found = train_quantized(
         filled,
         images.floats,
@@ -171,12 +170,15 @@ def int8(
     cut = {name: split(made.model, latent) for name, made in stages.items()}
     filled = trained.filled if trained else _fill(list(cut.values())[-1], images, settings)
     facts: dict[str, Any] = {}
-    exact, levels = filled.halves, {}
+    exact = filled.halves
+    levels: dict[str, int] = {}
     inputs: tuple[list[np.ndarray], list[np.ndarray]] = [], []
     if not trained:
-        exact = _equalize(join_branches(filled, _whole(exact, images, JOIN_IMAGES)), images)
-        parts = [image[None] for image in _parts(exact, images)]
-        inputs = parts, [run(exact.encoder, part) for part in parts]
+        exact = join_branches(filled, _whole(exact, images, JOIN_IMAGES))
+        parts = _parts(exact, images)
+        exact = equalize(exact, parts)
+        batches = [part[None] for part in parts]
+        inputs = batches, [run(exact.encoder, batch) for batch in batches]
         if settings.weight_noise:
             some = inputs[0][:NOISE_IMAGES], inputs[1][:NOISE_IMAGES]
             _, levels = coarsen(exact, some, settings.weight_noise)
@@ -203,10 +205,6 @@ def int8(
 
 def _fill(halves: Halves, images: Images, settings: QuantizePart) -> LatentRange:
     return fill_int8(halves, _whole(halves, images), settings.latent_unit)
-
-
-def _equalize(halves: Halves, images: Images) -> Halves:
-    return equalize(halves, _parts(halves, images))
 
 
 def _parts(halves: Halves, images: Images) -> list[np.ndarray]:

@@ -27,6 +27,8 @@ from .rewrite import TOLERANCE
 from .split import Halves
 
 EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+# A channel that is far narrower on these images is one that they hardly use: others may make it many times as wide.
+MOST = 8.0
 SWEEPS = 2  # over all groups, since they meet in tensors and filters
 WORTH = 0.99  # of the predicted noise must not be left for a half to be changed
 # What channels also get through, besides what passes their factors on: weights that take them, and rearrangements.
@@ -83,14 +85,14 @@ def choose(noise: NoiseModel, found: ChannelPlan, stuck: set[int]) -> Floats:
 
 
 def _room(noise: NoiseModel, factors: Floats) -> Floats:
-    """How many times what it was each unit can be without widening a tensor that it is in; 1 for one that is always zero."""
+    """How many times what it was each unit can be, at most MOST, without widening a tensor; 1 for one that is always zero."""
     ends = noise.ends(factors)
     room = np.full(len(factors), np.inf)
     for t in noise.rounded:
         for end, values in zip(ends[t.span], (t.low, t.high), strict=True):
             some = values != 0
             np.minimum.at(room, t.units[some], end / values[some])
-    return np.where(np.isinf(room), 1.0, room)
+    return np.where(np.isinf(room), 1.0, np.minimum(room, MOST))
 
 
 def _lets_through(operation: Any) -> bool:

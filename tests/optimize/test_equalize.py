@@ -8,7 +8,7 @@ import pytest
 
 from edgepress.optimize.channel_graph import plan
 from edgepress.optimize.convert import Job, convert
-from edgepress.optimize.equalize import equalize, frozen
+from edgepress.optimize.equalize import MOST, equalize, frozen
 from edgepress.optimize.graph import run
 from edgepress.optimize.int8_noise import noise_models, opened
 from edgepress.optimize.latent_range import fill_int8
@@ -143,3 +143,12 @@ def test_a_channel_that_is_always_zero_is_left_alone(images):
     after = equalize(filled.halves, images).encoder.get_layer("first")
     assert not np.asarray(after.kernel)[..., 3].any()
     assert np.isfinite(np.asarray(after.kernel)).all()
+
+
+def test_a_channel_that_the_images_hardly_use_is_not_widened_without_bound(images):
+    """Others may use it: it would drown in the ends of int8, or make the steps of all the others coarse."""
+    filled = prepared(two_levels, images, widths=3000.0)
+    after = equalize(filled.halves, images)
+    kernels = [np.asarray(h.get_layer("back").kernel)[0, 0] for h in (after.decoder, filled.halves.decoder)]
+    factors = np.median(kernels[0] / kernels[1], axis=0)
+    assert factors.max() == pytest.approx(MOST, rel=1e-3)

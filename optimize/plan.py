@@ -82,6 +82,7 @@ class Plan:
             "latent_range",
             "join_branches",
             "branch_matches",
+            "compose",
             "equalize",
             "round_weights",
             "weight_levels",
@@ -92,6 +93,7 @@ class Plan:
             quantize.mode,
             quantize.latent_unit,
             quantize.weight_noise,
+            quantize.compose,
             quantize.fallback if quantize.mode == "mixed" else 0,
         ]
         quantized = [self.qat or self._last, images, settings]

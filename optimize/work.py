@@ -11,6 +11,7 @@ import numpy as np
 from edgepress.bench.loadimages import pick_evenly
 from edgepress.runtime.errors import EdgepressError
 
+from .compose import compose
 from .convert import SIDE, FloatPair, Job, Pair, convert
 from .equalize import equalize
 from .graph import run
@@ -30,6 +31,7 @@ from .weight_levels import coarsen
 
 Count = Callable[[int], None]  # is told how many steps were done
 LEAST_CROP = 16  # as in the recipe
+COMPOSE_IMAGES = 8  # on which composed convolutions are checked
 JOIN_IMAGES = 64  # on which the branches of residual blocks are scaled
 NOISE_IMAGES = 16  # on which the layers that stay float, or get fewer levels, are found
 PART = 256  # side of the crops on which channels are equalized and weights rounded
@@ -204,6 +206,8 @@ def int8(
 
 
 def _fill(halves: Halves, images: Images, settings: QuantizePart) -> LatentRange:
+    if settings.compose:
+        halves = replace(halves, encoder=compose(halves.encoder, _whole(halves, images, COMPOSE_IMAGES)))
     return fill_int8(halves, _whole(halves, images), settings.latent_unit)
 
 

@@ -24,8 +24,8 @@ class TrainConfig:
     step_min, step_max). init: a `.keras` file to start from. klt: start `photo` as a block
     transform codec (`train.klt`).
     steps, batch, crop, seed; lr: peak Adam rate (`pace` of it for the transform of `photo`), warmup: steps to reach
-    it, then cosine to lr / 100. qat_steps: more steps after those under simulated int8, on a cosine from qat_lr. ema:
-    decay of the averaged weights, which are what is saved. epoch_steps: steps between validation and checkpoints;
+    it, then cosine to lr / 100. ema: decay of the
+    averaged weights, which are what is saved. epoch_steps: steps between validation and checkpoints;
     patience: epochs without a better validation score before stopping (0: never).
     """
 
@@ -49,8 +49,6 @@ class TrainConfig:
     lr: float = 1e-3
     pace: float = 1.0
     warmup: int = 300
-    qat_steps: int = 0
-    qat_lr: float = 2e-4
     ema: float = 0.999
     epoch_steps: int = 500
     patience: int = 0
@@ -67,12 +65,10 @@ class TrainConfig:
             raise ValueError(f"vgg_blocks must be 1, 2 or 3, not {self.vgg_blocks}")
         if not 0 < self.ema < 1:
             raise ValueError(f"ema must lie between 0 and 1, not {self.ema}")
-        if (self.klt or self.qat_steps or self.loss == "rd") and self.model != "photo":
-            raise ValueError(f"the rd loss, klt and qat_steps are made for the model photo, not {self.model}")
-        if self.qat_steps < 0:
-            raise ValueError(f"qat_steps must be at least 0, not {self.qat_steps}")
-        if min(self.lr, self.qat_lr) <= 0:
-            raise ValueError(f"lr and qat_lr must be positive, not {self.lr} and {self.qat_lr}")
+        if (self.klt or self.loss == "rd") and self.model != "photo":
+            raise ValueError(f"the rd loss and klt are made for the model photo, not {self.model}")
+        if self.lr <= 0:
+            raise ValueError(f"lr must be positive, not {self.lr}")
         if not 0 <= self.structure <= 1:
             raise ValueError(f"structure must lie between 0 and 1, not {self.structure}")
         if self.structure and self.crop < STRUCTURE_SIDE:

@@ -19,35 +19,28 @@ from .data import ImageFolder, batches, crop_batch
 from .klt import start_as_klt
 from .losses import hybrid_parts
 from .models import build, split
-from .objective import HybridObjective, Objective, RateDistortionObjective, int8_grain, to_unit
+from .objective import HybridObjective, Objective, RateDistortionObjective, int8_grain
 from .paced import PacedAdam
-from .photo import EQUALIZED, JOINED, LATENT_UNIT, TRANSFORM
-from .qat import copy_weights, simulate, switch_on, to_qat
+from .photo import LATENT_UNIT, TRANSFORM
 
 
 @keras.saving.register_keras_serializable("edgepress")
 class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up to `peak`, half a cosine down to peak / 100 at `steps`, then another from `second` on for `more` steps."""
+    """Linear warm-up to `peak`, then half a cosine down to peak / 100 at `steps`."""
 
-    def __init__(self, peak: float, warmup: int, steps: int, second: float = 0.0, more: int = 0):
-        self.peak, self.warmup, self.steps, self.second, self.more = peak, warmup, steps, second, more
+    def __init__(self, peak: float, warmup: int, steps: int):
+        self.peak, self.warmup, self.steps = peak, warmup, steps
 
     def __call__(self, step):
         step = keras.ops.cast(step, "float32")
-        first = self.peak * self._cosine((step - self.warmup) / max(1, self.steps - self.warmup))
-        first = first * keras.ops.minimum(1.0, (step + 1) / max(1, self.warmup))
-        second = self.second * self._cosine((step - self.steps) / max(1, self.more))
-        return keras.ops.where(step < self.steps, first, second) if self.more else first
-
-    @staticmethod
-    def _cosine(progress):
-        return 0.01 + 0.99 * 0.5 * (1 + keras.ops.cos(math.pi * keras.ops.clip(progress, 0.0, 1.0)))
+        progress = keras.ops.clip((step - self.warmup) / max(1, self.steps - self.warmup), 0.0, 1.0)
+        cosine = 0.01 + 0.99 * 0.5 * (1 + keras.ops.cos(math.pi * progress))
+        return self.peak * cosine * keras.ops.minimum(1.0, (step + 1) / max(1, self.warmup))
 
     def get_config(self):
-        return vars(self).copy()
+        return {"peak": self.peak, "warmup": self.warmup, "steps": self.steps}
 
 
-RANGE_CROPS = 6  # one in so many of the starting crops is enough for ranges
 START_BATCHES = 24  # batches of crops that a starting transform or the ranges of channels are computed from
 
 
@@ -58,26 +51,20 @@ def crops_of(images: ImageFolder, config: TrainConfig, steps: range) -> np.ndarr
     )
 
 
-def start_crops(images: ImageFolder, config: TrainConfig) -> np.ndarray:
-    """Crops that are measured before training, at step numbers that it does not reach."""
-    return crops_of(images, config, range(1 << 30, (1 << 30) + START_BATCHES))
-
-
-def make_objective(config: TrainConfig, crops: np.ndarray) -> tuple[keras.Model, Objective]:
-    """(the plain model that will be saved, the objective that trains it or a clone that can simulate int8)."""
+def make_objective(config: TrainConfig, images: ImageFolder) -> Objective:
+    """What is minimised, with the model that will be saved."""
     model = build(config.model, config.seed)
+    # Step numbers that training does not reach, so that these are crops of their own.
+    crops = crops_of(images, config, range(1 << 30, (1 << 30) + START_BATCHES))
     if config.klt:
         start_as_klt(model, crops)
     if config.init:
         model.set_weights(keras.models.load_model(config.init, compile=False).get_weights())
-    trained = model
-    if config.qat_steps:
-        trained = to_qat(model, {"synthesis_smooth_add": (0.0, 1.0)}, ("latent", *JOINED), EQUALIZED)
     if config.loss == "hybrid":
         parts = hybrid_parts(config.a, config.b, config.c, config.vgg or None, config.vgg_blocks)
-        return model, HybridObjective(trained, parts, perceptual=config.b > 0)
-    return model, RateDistortionObjective(
-        trained,
+        return HybridObjective(model, parts, perceptual=config.b > 0)
+    return RateDistortionObjective(
+        model,
         unit=LATENT_UNIT,
         grain=int8_grain(split(model)[0], crops, LATENT_UNIT),
         step_range=(config.step_min, config.step_max),
@@ -93,15 +80,13 @@ class _EpochEnd(keras.callbacks.Callback):
     def __init__(
         self,
         run: Path,
-        plain: keras.Model,
         validation: list[np.ndarray],
         config: TrainConfig,
         progress: dict,
         console,
     ):
         super().__init__()
-        self.run, self.plain, self.validation, self.config = run, plain, validation, config
-        self.float_epochs = epochs_of(config.steps, config) if config.qat_steps else -1
+        self.run, self.validation, self.config = run, validation, config
         self.progress, self.console = progress, console
 
     def on_epoch_end(self, epoch, logs=None):
@@ -109,12 +94,10 @@ class _EpochEnd(keras.callbacks.Callback):
         raw = [keras.ops.convert_to_numpy(v) for v in objective.trainable_variables]
         objective.optimizer.finalize_variable_values(objective.trainable_variables)  # the averaged weights
         measured = objective.validate(self.validation) if self.validation else {"score": float(logs["loss"])}
-        copy_weights(objective.autoencoder, self.plain)
-        # A network under int8 is not compared with one that was not.
-        if epoch == self.float_epochs or measured["score"] < self.progress["best"]:
+        if measured["score"] < self.progress["best"]:
             self.progress.update(best=measured["score"], best_epoch=epoch + 1)
-            save_model(self.plain, self.run / "best.keras")
-        save_model(self.plain, self.run / "last.keras")
+            save_model(objective.autoencoder, self.run / "best.keras")
+        save_model(objective.autoencoder, self.run / "last.keras")
         for variable, value in zip(objective.trainable_variables, raw, strict=True):
             variable.assign(value)
         row = {"epoch": epoch + 1, "step": (epoch + 1) * self.config.epoch_steps}
@@ -131,17 +114,6 @@ class _EpochEnd(keras.callbacks.Callback):
             objective.stop_training = True
 
 
-class _Ranges(keras.callbacks.Callback):
-    """Measures the ranges of activations before each epoch under simulated int8."""
-
-    def __init__(self, crops: np.ndarray):
-        super().__init__()
-        self.images = np.asarray(to_unit(crops[::RANGE_CROPS]))
-
-    def on_epoch_begin(self, epoch, logs=None):
-        simulate(self.model.autoencoder, self.images)
-
-
 class _Bar(keras.callbacks.Callback):
     """rich progress with the running loss parts."""
 
@@ -156,11 +128,6 @@ class _Bar(keras.callbacks.Callback):
         if batch % 10 == 9 or batch + 1 == self.epoch_steps:
             parts = "  ".join(f"{k} {v:.4g}" for k, v in (logs or {}).items())
             self.progress.update(self.task, completed=self.start + batch + 1, parts=parts)
-
-
-def epochs_of(steps: int, config: TrainConfig) -> int:
-    """Epochs that hold so many steps."""
-    return math.ceil(steps / config.epoch_steps)
 
 
 def save_model(model: keras.Model, path: Path) -> None:
@@ -204,9 +171,7 @@ def train(
         else ImageFolder(validation, STRUCTURE_SIDE if config.structure else 32)
     )
     held_out = [_whole(pixels) for pixels in held_out]
-    float_epochs = epochs_of(config.steps, config)
-    epochs = float_epochs + epochs_of(config.qat_steps, config)
-    crops = start_crops(images, config)
+    epochs = max(1, math.ceil(config.steps / config.epoch_steps))
     progress: dict[str, Any] = {
         "config": asdict(config),
         "epoch": 0,
@@ -215,11 +180,8 @@ def train(
         "rows": [],
     }
 
-    model, objective = make_objective(config, crops)
-    schedule = WarmupCosine(
-        *(config.lr, config.warmup, float_epochs * config.epoch_steps),
-        *(config.qat_lr, (epochs - float_epochs) * config.epoch_steps),
-    )
+    objective = make_objective(config, images)
+    schedule = WarmupCosine(config.lr, config.warmup, epochs * config.epoch_steps)
     objective.compile(
         PacedAdam(
             schedule,
@@ -251,31 +213,20 @@ def train(
     if progress["epoch"] < epochs and not stopped:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, TextColumn("{task.fields[parts]}"), console=console) as bar:
-            total = epochs * config.epoch_steps
             start = progress["epoch"] * config.epoch_steps
-            task = bar.add_task(config.model, total=total, completed=start, parts="")
-            callbacks = [
-                _EpochEnd(run, model, held_out, config, progress, console),
-                _Bar(bar, task, config.epoch_steps),
-            ]
-            for last, more in ((float_epochs, []), (epochs, [_Ranges(crops)])):
-                if progress["epoch"] >= last or objective.stop_training:
-                    continue
-                if more:
-                    if progress["epoch"] == float_epochs:  # goes on from the averaged weights
-                        objective.optimizer.finalize_variable_values(objective.trainable_variables)
-                    switch_on(objective.autoencoder)
-                    objective.make_train_function(force=True)
-                start = progress["epoch"] * config.epoch_steps
-                objective.fit(
-                    batches(images, config.batch, config.crop, config.seed, start),
-                    steps_per_epoch=config.epoch_steps,
-                    initial_epoch=progress["epoch"],
-                    epochs=last,
-                    verbose=0,
-                    shuffle=False,
-                    callbacks=[*more, *callbacks],
-                )
+            task = bar.add_task(config.model, total=epochs * config.epoch_steps, completed=start, parts="")
+            objective.fit(
+                batches(images, config.batch, config.crop, config.seed, start),
+                steps_per_epoch=config.epoch_steps,
+                initial_epoch=progress["epoch"],
+                epochs=epochs,
+                verbose=0,
+                shuffle=False,
+                callbacks=[
+                    _EpochEnd(run, held_out, config, progress, console),
+                    _Bar(bar, task, config.epoch_steps),
+                ],
+            )
     if not (run / "best.keras").exists():
         raise ValueError(f"training diverged: no validation score was a number; lower lr and delete {run}")
     output.parent.mkdir(parents=True, exist_ok=True)

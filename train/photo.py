@@ -16,6 +16,7 @@ Karhunen-Loeve transforms (`train/klt.py`) and the blocks as the identity.
     1x1, 320 to and from 288, at 1/16         360         360
     block 288 (64) at 1/16                    288         288
     sum                                     1,224       1,704
+    int8, with the analysis composed        {analysis}       {synthesis}
 
 The second block at 1/4 smooths what the 16x16 blocks of the transform leave at low rates; it costs hardly any weights.
 
@@ -39,15 +40,6 @@ ACTIVATION = "leaky_relu"
 ANALYSIS, SYNTHESIS = ("analysis_8x8", "analysis_16x16"), ("synthesis_16x16", "synthesis_8x8")
 # The transform's kernels are long and small: at the rate of the others Adam's steps would shake what it starts from.
 TRANSFORM = (*ANALYSIS, *SYNTHESIS)
-# `optimize` gives every channel of their outputs the whole range of int8.
-EQUALIZED = ("analysis_8x8", "synthesis_16x16")
-# int8 does not round the outputs of these: `optimize` joins them to the convolution beside or behind them.
-JOINED = (
-    "analysis_16x16",
-    "analysis_sixteenth_expand",
-    "synthesis_sixteenth_expand",
-    "synthesis_sixteenth_add",
-)
 
 
 def bottleneck(x, inner: int, name: str, last: str = ""):

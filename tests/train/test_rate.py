@@ -1,13 +1,9 @@
 """The rate model is a probability model, and quantization-aware clones change nothing but rounding."""
 
-import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from edgepress.train.models import build
-from edgepress.train.photo import JOINED
-from edgepress.train.qat import copy_weights, to_qat
 from edgepress.train.rate import ContextRate
 
 
@@ -55,23 +51,3 @@ def test_sparse_latents_cost_less():
     zeros = np.zeros((1, 8, 8, 8), "float32")
     noise = np.random.default_rng(0).integers(-4, 5, zeros.shape).astype("float32")
     assert float(layer(zeros, zeros, log_step)[0]) < 0.5 * float(layer(noise, noise, log_step)[0])
-
-
-def test_qat_clone_is_the_model_up_to_rounding_and_gives_its_weights_back():
-    model = build("photo", seed=2)
-    clone = to_qat(model, {"synthesis_smooth_add": (0.0, 1.0)}, unrounded=("latent", *JOINED))
-    x = np.random.default_rng(0).random((2, 64, 64, 3), np.float32)
-    for _ in range(3):
-        clone(x, training=True)  # sets the ranges
-    plain, rounded = (np.asarray(m(x)) for m in (model, clone))
-    assert rounded.min() >= 0 and rounded.max() <= 1
-    error = np.abs(rounded - np.clip(plain, 0, 1)).mean()
-    assert 0 < error < 0.05
-    levels = rounded * 255
-    np.testing.assert_allclose(levels, np.round(levels), atol=1e-3)
-    assert type(clone.get_layer("latent")) is keras.layers.Add
-
-    name = "analysis_8x8"
-    clone.get_layer(name).kernel.assign_add(ops.ones_like(clone.get_layer(name).kernel))
-    copy_weights(clone, model)
-    np.testing.assert_array_equal(model.get_layer(name).kernel, clone.get_layer(name).kernel)

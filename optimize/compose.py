@@ -1,11 +1,13 @@
 """Two linear 1x1 convolutions around a space_to_depth as one, exactly: int8 need not round what lies between them.
 
-A transform of two levels, W1 on small blocks and W2 on b x b of their coefficients, is one of larger blocks,
+A transform of two levels, W1 on small blocks and W2 on b x b of their coefficients, is one of larger blocks, with i the
+position in the b x b:
 
-    W2[(i, m), o] (W1[c, m] x[c at i] + b1[m]) + b2[o] = W[(i, c), o] x[(i, c)] + b[o],   W[(i, c), o] = sum over m of W1[c, m] W2[(i, m), o]
+    sum over i, m of W2[(i, m), o] (W1[c, m] x[(i, c)] + b1[m]) + b2[o] = sum over i, c of W[(i, c), o] x[(i, c)] + b[o]
+    W[(i, c), o] = sum over m of W1[c, m] W2[(i, m), o]
 
-with i the position in the b x b. Training wants the two levels: fewer weights, and a good start. int8 wants the one where what it
-rounds in between costs more than the multiply-adds (`photo`: 0.8 of MSE at 600 MAC per pixel, none at 864).
+Training wants the two levels: fewer weights, and a good start. int8 wants the one where what it rounds in between costs
+more than the multiply-adds (`photo`: 0.8 of MSE at 600 MAC per pixel, none at 864).
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from .errors import UnsupportedModelError
 from .graph import Cloner, Step, rebuild, run, trace
 from .rewrite import TOLERANCE
 
-PROBE = 256  # side of the image for which the graph is traced
+PROBE = 256  # side of the image for which the graph is traced, unless it has one
 
 
 def compose(encoder: Any, images: Sequence[np.ndarray]) -> Any:
@@ -34,7 +36,8 @@ def compose(encoder: Any, images: Sequence[np.ndarray]) -> Any:
 
     Raises: UnsupportedModelError when the result differs by more than 1e-5 of the largest output.
     """
-    pairs = find_pairs(trace(encoder, (PROBE, PROBE, 3)))
+    shape = tuple(PROBE if side is None else side for side in encoder.input.shape[1:])
+    pairs = find_pairs(trace(encoder, shape))
     if not pairs:
         return encoder
     firsts, seconds = {id(first) for first, _ in pairs}, {id(second): first for first, second in pairs}
@@ -55,21 +58,25 @@ def compose(encoder: Any, images: Sequence[np.ndarray]) -> Any:
             raise UnsupportedModelError(
                 f"{encoder.name}: composing its convolutions changes its output by {difference:.1e}; please report this"
             )
-    return made
+    return compose(made, images)  # a third level is joined to the first two
 
 
 def find_pairs(steps: Sequence[Step]) -> list[tuple[Any, Any]]:
-    """The pairs (first, second) of a traced graph: nothing else reads what the first makes, nor its rearrangement."""
+    """The pairs (first, second) of a traced graph, no layer in two: nothing else reads what the first makes, nor its
+    rearrangement.
+    """
     maker = {id(step.output): step for step in steps}
     reads = [tensor for step in steps for tensor in step.reads]
     uses = [id(step.operation) for step in steps]
-    found = []
+    found: list[tuple[Any, Any]] = []
     for step in steps:
         between = maker.get(step.reads[0]) if step.reads else None
         if between is None or not isinstance(between.operation, SpaceToDepth):
             continue
         first = maker.get(between.reads[0])
         if first is None or not (_is_linear(first.operation) and _is_pointwise(step.operation)):
+            continue
+        if any(first.operation is taken for pair in found for taken in pair):
             continue
         alone = all(reads.count(id(s.output)) == 1 for s in (first, between))
         if alone and all(uses.count(id(s.operation)) == 1 for s in (first, between, step)):

@@ -176,7 +176,7 @@ class Plan:
 
         crops = [recipe.channels.batch, recipe.channels.crop, recipe.channels.seed]
         inputs = [source, self._images, recipe.quantize, recipe.loss, crops]
-        return Step(self._cache, "qat", TRAINED, ("qat_tfmot", "latent_range"), inputs, train)
+        return Step(self._cache, "qat", TRAINED, ("qat_tfmot", "latent_range", "compose"), inputs, train)
 
     def _load(self, source: Source) -> Callable[[], Made]:
         def load() -> Made:

@@ -256,7 +256,7 @@ static void sink_values(const Sink *sink, ptrdiff_t channel, const int16_t *symb
               sink->planes + channel * sink->stride);
 }
 
-/* The maps become the latent, which is all zero before. */
+/* The maps become the latent, which is all zero point before. */
 VECTOR static void to_latent(const Sink *sink, ptrdiff_t channels, const Model *model) {
     const ptrdiff_t width = model->width;
     for (ptrdiff_t c = 0; c < channels; c += 8) {

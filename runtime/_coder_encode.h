@@ -8,7 +8,7 @@
 
 #include "_coder_model.h"
 
-#define WORDS_PER_ESCAPE 34 /* at most, whatever int16 it is: 33 bits of Exp-Golomb and its sign */
+#define WORDS_PER_ESCAPE 18 /* at most: residuals are below 512, 17 bits of Exp-Golomb and the sign */
 
 /* `*array` with room for `more` values of `size` bytes after `count`; 0 without memory. */
 static int reserve(void *array, size_t size, size_t count, size_t more, size_t *capacity) {

@@ -38,6 +38,7 @@ class Autoencoder:
     def __init__(self, package: Package, threads: int, lazy: bool = False) -> None:
         self._package = package
         self._threads = threads
+        self._halos: dict[str, int | None] = {}
         self._decoder = Network(package.decoder, threads, "decoder")
         _check_latent(self._decoder.input, package, "decoder's input")
         _check_channels(self._decoder.output, 3, "decoder's output")
@@ -108,17 +109,16 @@ class Autoencoder:
         if package.tile:
             return grid(rows, columns, package.tile // package.stride)
         limit = TILE_PIXELS // package.stride**2
-        return tiles(rows, columns, self._halos[label] if rows * columns > limit else None, limit)
+        return tiles(rows, columns, self._halo(label) if rows * columns > limit else None, limit)
 
-    @functools.cached_property
-    def _halos(self) -> dict[str, int | None]:
+    def _halo(self, label: str) -> int | None:
         from .reach import halo  # which small images do without
 
-        package = self._package
-        return {
-            "encoder": halo(package.encoder, package.stride, "encoder"),
-            "decoder": halo(package.decoder, package.stride, "decoder"),
-        }
+        if label not in self._halos:
+            package = self._package
+            model = package.encoder if label == "encoder" else package.decoder
+            self._halos[label] = halo(model, package.stride, label)
+        return self._halos[label]
 
     def pixels(self, latent: NDArray[np.int8], image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Decode a latent into `image` (uint8 HxWx3 or HxW), which need not have all of the last rows and columns."""

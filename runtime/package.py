@@ -29,6 +29,8 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same time for every member, so that equal 
 class Package:
     """A codec package that has passed all checks but whether its networks fit together (see `Codec`).
 
+    Its encoder, unless asked for, has not. When several threads ask first at once, each reads it, and one result stays.
+
     Attributes:
         name: the package's name, e.g. "conv3".
         manifest: manifest.json, with provenance and measured figures.
@@ -212,7 +214,7 @@ def _directory(data: bytes) -> dict[str, archive.Member]:
             raise BadPackageError(f"the package has a member that does not belong there: {name!r}")
         if member.size > MAX_BYTES:
             raise BadPackageError(
-                f"{name} has {member.size} bytes, more than the limit of {MAX_BYTES >> 20} MB"
+                f"{name!r} has {member.size} bytes, more than the limit of {MAX_BYTES >> 20} MB"
             )
     found = {member.name: member for member in members}
     if len(found) != len(members):

@@ -31,6 +31,18 @@ def test_two_linear_levels_become_one_convolution_with_the_same_output():
     np.testing.assert_allclose(composed(image[None]), model(image[None]), atol=1e-5)
 
 
+def test_three_levels_become_one():
+    image = keras.Input((64, 64, 3))
+    x = layers.Conv2D(4, 1)(image)
+    for filters in (6, 8):
+        x = layers.Conv2D(filters, 1, bias_initializer="normal")(SpaceToDepth(2)(x))
+    model = keras.Model(image, x)
+    sample = np.random.default_rng(1).random((64, 64, 3), np.float32)
+    composed = compose(model, [sample])
+    assert sum(isinstance(layer, layers.Conv2D) for layer in composed.layers) == 1
+    np.testing.assert_allclose(composed(sample[None]), model(sample[None]), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "kept", [{"activation": "relu"}, {"tapped": True}, {"kernel": 3}], ids=["nonlinear", "read twice", "3x3"]
 )

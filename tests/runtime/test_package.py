@@ -10,7 +10,7 @@ import pytest
 from edgepress.runtime import BadPackageError, Codec, UnknownModelError
 from edgepress.runtime import package as package_module
 from edgepress.runtime.manifest import FORMAT
-from edgepress.runtime.package import read_manifest, read_package
+from edgepress.runtime.package import read_manifest, read_package, shipped
 
 
 def members(path):
@@ -290,3 +290,23 @@ def test_reading_stops_at_the_limit(tmp_path):
     """An endless device is refused instead of read for ever."""
     with pytest.raises(BadPackageError, match="larger than"):
         read_package("/dev/zero")
+
+
+def test_a_lazy_codec_decodes_without_its_encoder(tmp_path):
+    """A damaged encoder is nobody's business until something is encoded."""
+    whole = shipped()["photo"]
+    image = np.tile(np.arange(0, 240, dtype=np.uint8), (1050, 5))  # large enough for tiles
+    data = Codec.load(whole).encode(image, 30)
+    damaged = bytearray(whole.read_bytes())
+    with zipfile.ZipFile(whole) as archive:
+        member = archive.getinfo("encoder.tflite")
+    damaged[member.header_offset + 30 + len(member.filename) + member.compress_size // 2] ^= 0xFF
+    path = tmp_path / "damaged.epm"
+    path.write_bytes(damaged)
+
+    codec = Codec.load(path, lazy=True)
+    assert codec.decode(data).size == (1200, 1050)
+    with pytest.raises(BadPackageError, match="damaged"):
+        codec.encode(image)
+    with pytest.raises(BadPackageError, match="damaged"):
+        Codec.load(path)

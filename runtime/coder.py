@@ -33,7 +33,7 @@ def _load_native() -> ModuleType | None:
                 "EDGEPRESS_CODER=native, but the C coder was not built: reinstall edgepress"
             ) from None
         warnings.warn(
-            "edgepress was installed without its C coder; the Python one takes 150 times as long to encode and 180 to decode "
+            "edgepress was installed without its C coder; the Python one takes 250 times as long to encode and 200 to decode "
             "(0.3 s each for a 512x512 photograph): install a C compiler and reinstall edgepress",
             RuntimeWarning,
             stacklevel=2,

@@ -59,7 +59,7 @@ def find_matches(steps: list[Step]) -> list[Match]:
 def _match(
     add: Step, branch: Step, other: Step | None, maker: dict[int, Step], readers: dict[int, list[Step]]
 ) -> Match | None:
-    if not _is_linear(branch.operation) or readers[id(branch.output)] != [add]:
+    if not is_linear(branch.operation) or readers[id(branch.output)] != [add]:
         return None
     hidden = maker.get(branch.reads[0])
     if (
@@ -68,20 +68,20 @@ def _match(
         or not _passes_factors(hidden, maker, readers)
     ):
         return None
-    if other is not None and _is_linear(other.operation):
+    if other is not None and is_linear(other.operation):
         others = [step for step in readers[id(other.output)] if step is not add]
-        if all(_is_pointwise(step.operation) for step in others):
+        if all(is_pointwise(step.operation) for step in others):
             return Match(
                 *(add.operation, branch.operation, hidden.operation, "made", other.operation),
                 tuple(step.operation for step in others),
             )
     after = readers.get(id(add.output), [])
-    if len(after) == 1 and _is_pointwise(after[0].operation):
+    if len(after) == 1 and is_pointwise(after[0].operation):
         return Match(add.operation, branch.operation, hidden.operation, "read", after[0].operation)
     return None
 
 
-def _is_pointwise(layer: Any) -> bool:
+def is_pointwise(layer: Any) -> bool:
     """A 1x1 convolution with stride 1."""
     return (
         type(layer) is keras.layers.Conv2D
@@ -91,8 +91,9 @@ def _is_pointwise(layer: Any) -> bool:
     )
 
 
-def _is_linear(layer: Any) -> bool:
-    return _is_pointwise(layer) and layer.activation.__name__ == "linear"
+def is_linear(layer: Any) -> bool:
+    """A 1x1 convolution with stride 1 and no activation."""
+    return is_pointwise(layer) and layer.activation.__name__ == "linear"
 
 
 def _passes_factors(step: Step, maker: dict[int, Step], readers: dict[int, list[Step]]) -> bool:

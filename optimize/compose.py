@@ -20,8 +20,10 @@ import numpy as np
 
 from edgepress.train.layers import SpaceToDepth
 
+from .branch_matches import is_linear, is_pointwise
 from .errors import UnsupportedModelError
 from .graph import Cloner, Step, rebuild, run, trace
+from .join_branches import matrix_and_bias
 from .rewrite import TOLERANCE
 
 PROBE = 256  # side of the image for which the graph is traced, unless it has one
@@ -74,7 +76,7 @@ def find_pairs(steps: Sequence[Step]) -> list[tuple[Any, Any]]:
         if between is None or not isinstance(between.operation, SpaceToDepth):
             continue
         first = maker.get(between.reads[0])
-        if first is None or not (_is_linear(first.operation) and _is_pointwise(step.operation)):
+        if first is None or not (is_linear(first.operation) and is_pointwise(step.operation)):
             continue
         if any(first.operation is taken for pair in found for taken in pair):
             continue
@@ -85,7 +87,7 @@ def find_pairs(steps: Sequence[Step]) -> list[tuple[Any, Any]]:
 
 
 def _joined(first: Any, second: Any, x: Any, cloner: Cloner) -> Any:
-    (w1, b1), (w2, b2) = _weights(first), _weights(second)
+    (w1, b1), (w2, b2) = matrix_and_bias(first), matrix_and_bias(second)
     positions = w2.reshape(-1, w1.shape[1], w2.shape[1])
     matrix = np.einsum("cm,imo->ico", w1, positions).reshape(-1, w2.shape[1])
     bias = b2 + np.einsum("m,imo->o", b1, positions)
@@ -95,21 +97,3 @@ def _joined(first: Any, second: Any, x: Any, cloner: Cloner) -> Any:
     output = layer(x)
     layer.set_weights([matrix[None, None].astype("float32"), bias.astype("float32")])
     return output
-
-
-def _weights(layer: Any) -> tuple[np.ndarray, np.ndarray]:
-    kernel = np.asarray(layer.kernel, np.float64)[0, 0]
-    return kernel, np.asarray(layer.bias, np.float64) if layer.use_bias else np.zeros(kernel.shape[1])
-
-
-def _is_pointwise(layer: Any) -> bool:
-    return (
-        type(layer) is keras.layers.Conv2D
-        and layer.kernel_size == (1, 1)
-        and layer.strides == (1, 1)
-        and layer.groups == 1
-    )
-
-
-def _is_linear(layer: Any) -> bool:
-    return _is_pointwise(layer) and layer.activation.__name__ == "linear"

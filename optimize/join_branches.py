@@ -106,15 +106,15 @@ def _join(
             branch, x = (right, left) if _is(right, match.expand) else (left, right)
             if match.kind == "read":
                 return _Sum(x, branch)
-            (t, t_bias), (e, e_bias) = _weights(x.layer), _weights(branch.layer)
+            (t, t_bias), (e, e_bias) = matrix_and_bias(x.layer), matrix_and_bias(branch.layer)
             weights = [np.concatenate([t, e]), t_bias + e_bias]
             return joined(match, x.layer, x.x, branch.x, weights, match.add.name)
         if role == "linear":
             total = args[0]
-            (d, d_bias), (e, e_bias) = _weights(operation), _weights(total.branch.layer)
+            (d, d_bias), (e, e_bias) = matrix_and_bias(operation), matrix_and_bias(total.branch.layer)
             weights = [np.concatenate([d, e @ d]), e_bias @ d + d_bias]
             return joined(match, operation, total.x, total.branch.x, weights, operation.name)
-        (r, r_bias), (t, t_bias) = _weights(operation), _weights(match.linear)
+        (r, r_bias), (t, t_bias) = matrix_and_bias(operation), matrix_and_bias(match.linear)
         return _conv(operation, args[0].x, [t @ r, t_bias @ r + r_bias], cloner.unique(operation.name))[0]
 
     result = rebuild(model, None, call)
@@ -195,7 +195,7 @@ def _is(value: Any, layer: Any) -> bool:
     return isinstance(value, _Pending) and value.layer is layer
 
 
-def _weights(layer: Any) -> tuple[np.ndarray, np.ndarray]:
+def matrix_and_bias(layer: Any) -> tuple[np.ndarray, np.ndarray]:
     """Matrix (in, out) and bias (out,) of a 1x1 convolution, in float64 so that products are exact enough."""
     kernel = np.asarray(layer.kernel, np.float64)[0, 0]
     return kernel, np.asarray(layer.bias, np.float64) if layer.use_bias else np.zeros(kernel.shape[1])

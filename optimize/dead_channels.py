@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from .channel_cut import cut
 from .channel_graph import MIXES, ChannelPlan, Indices, observe, plan
 from .errors import EdgepressError
-from .graph import run
+from .same import TOLERANCE, difference
 
-TOLERANCE = 1e-5
 STILL = 1e-7  # spread of a channel, relative to the largest value of its tensor, that counts as none
 
 Constants = dict[str, tuple[NDArray[np.float32], NDArray[np.bool_]]]
@@ -74,13 +73,13 @@ def remove_dead(
         room = max(1, -(-alive // group) * group) - alive
         kept[units[: len(units) - min(room, len(units))]] = False
     smaller = cut(found, kept, _moved(found, constants, kept))
-    difference = _difference(model, smaller, images)
-    if not difference <= TOLERANCE:
+    changed = difference(model, smaller, (image[None] for image in images))
+    if not changed <= TOLERANCE:
         raise EdgepressError(
-            f"without its dead channels the model differs by {difference:.1e}; please report this"
+            f"without its dead channels the model differs by {changed:.1e}; please report this"
         )
     where = _by_writer(found, ~kept)
-    return Removed(smaller, sum(where.values()), where, _by_writer(found, bordering & kept), difference)
+    return Removed(smaller, sum(where.values()), where, _by_writer(found, bordering & kept), changed)
 
 
 def _constants(found: ChannelPlan, images: Sequence[np.ndarray]) -> Constants:
@@ -155,14 +154,6 @@ def _moved(
             taps = kernel if kernel.ndim == 2 else kernel.sum(axis=(0, 1))
             gains[name] = (gone @ taps).astype(np.float32)
     return gains
-
-
-def _difference(model: Any, smaller: Any, images: Sequence[np.ndarray]) -> float:
-    worst = 0.0
-    for image in images:
-        a, b = run(model, image[None]), run(smaller, image[None])
-        worst = max(worst, float(np.abs(a - b).max()) / max(1.0, float(np.abs(a).max())))
-    return worst
 
 
 def _by_writer(found: ChannelPlan, units: NDArray[np.bool_]) -> dict[str, int]:

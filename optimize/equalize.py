@@ -19,11 +19,10 @@ from typing import Any
 import numpy as np
 
 from .channel_graph import ChannelPlan, plan
-from .errors import UnsupportedModelError
 from .graph import rebuild, run
 from .int8_noise import Floats, NoiseModel, noise_models, opened
 from .latent_range import HOMOGENEOUS, passes_factors
-from .rewrite import TOLERANCE
+from .same import check_same
 from .split import Halves
 
 EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -112,11 +111,5 @@ def _scaled(half: Any, found: ChannelPlan, factors: Floats, batches: Sequence[np
             layer.kernel.assign(np.asarray(layer.kernel, float) * made / given[:, None])
         if layer.use_bias:
             layer.bias.assign(np.asarray(layer.bias, float) * made)
-    for batch in batches:
-        a, b = run(half, batch), run(model, batch)
-        difference = float(np.abs(a - b).max()) / max(1.0, float(np.abs(a).max()))
-        if not difference <= TOLERANCE:
-            raise UnsupportedModelError(
-                f"{half.name}: equalizing its channels changes its output by {difference:.1e}; please report this"
-            )
+    check_same(half, model, batches, "equalizing its channels")
     return model

@@ -22,10 +22,9 @@ import keras
 import numpy as np
 
 from .branch_matches import Match, find_matches
-from .errors import UnsupportedModelError
 from .graph import Cloner, rebuild, run, trace
 from .latent_range import LatentRange
-from .rewrite import TOLERANCE
+from .same import check_same
 from .split import Halves
 
 PROBE = 256  # side of the image for which graphs are traced
@@ -91,7 +90,7 @@ def _join(
 
     def joined(match: Match, layer: Any, x: Any, hidden: Any, weights: list[np.ndarray], name: str) -> Any:
         both = keras.layers.Concatenate(name=cloner.unique(f"{name}_sides"))([x, hidden])
-        output, made = _conv(layer, both, weights, cloner.unique(name))
+        output, made = pointwise(layer, both, weights, cloner.unique(name))
         sides[match.add.name] = _Side(match.kind, x, hidden, made)
         return output
 
@@ -115,13 +114,13 @@ def _join(
             weights = [np.concatenate([d, e @ d]), e_bias @ d + d_bias]
             return joined(match, operation, total.x, total.branch.x, weights, operation.name)
         (r, r_bias), (t, t_bias) = matrix_and_bias(operation), matrix_and_bias(match.linear)
-        return _conv(operation, args[0].x, [t @ r, t_bias @ r + r_bias], cloner.unique(operation.name))[0]
+        return pointwise(operation, args[0].x, [t @ r, t_bias @ r + r_bias], cloner.unique(operation.name))[0]
 
     result = rebuild(model, None, call)
     unfit = {add for add, side in sides.items() if not _scale_hidden(result, side, batches)}
     if unfit:
         return _join(model, shape, batches, skipped | unfit)
-    _verify(model, result, batches)
+    check_same(model, result, batches[:8], "joining its branches")
     return result
 
 
@@ -181,16 +180,6 @@ def _weight_noise(matrix: np.ndarray, power: np.ndarray) -> float:
     return float((_noise(2) * np.square(np.abs(matrix).max(axis=0))).sum() * power.sum())
 
 
-def _verify(model: Any, joined: Any, batches: Sequence[np.ndarray]) -> None:
-    for batch in batches[:8]:
-        a, b = run(model, batch), run(joined, batch)
-        difference = float(np.abs(a - b).max()) / max(1.0, float(np.abs(a).max()))
-        if not difference <= TOLERANCE:
-            raise UnsupportedModelError(
-                f"{model.name}: joining its branches changes its output by {difference:.1e}; please report this"
-            )
-
-
 def _is(value: Any, layer: Any) -> bool:
     return isinstance(value, _Pending) and value.layer is layer
 
@@ -201,7 +190,7 @@ def matrix_and_bias(layer: Any) -> tuple[np.ndarray, np.ndarray]:
     return kernel, np.asarray(layer.bias, np.float64) if layer.use_bias else np.zeros(kernel.shape[1])
 
 
-def _conv(layer: Any, x: Any, weights: list[np.ndarray], name: str) -> tuple[Any, Any]:
+def pointwise(layer: Any, x: Any, weights: list[np.ndarray], name: str) -> tuple[Any, Any]:
     """A 1x1 convolution of `x` with the activation of `layer`: its output, and itself."""
     matrix, bias = weights
     made = keras.layers.Conv2D(matrix.shape[1], 1, activation=layer.activation, name=name)

@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 
 from .errors import UnsupportedModelError
-from .graph import natural_side, run
+from .graph import natural_side
 from .rewrite_activations import alone, capped, fuse, prelu
 from .rewrite_affine import affine, affine_before
 from .rewrite_growing import bilinear, nearest, transposed, upsampled
 from .rewrite_windows import average_pooling, grouped, padding, separable
+from .same import TOLERANCE, difference
 from .scene import Rewrite, Rule, Scene
-
-TOLERANCE = 1e-5
 
 PASSES: tuple[tuple[Rule, ...], ...] = (
     (padding,),
@@ -81,16 +80,8 @@ def verify(
     probes += [
         image[None, : image.shape[0] // unit * unit, : image.shape[1] // unit * unit] for image in images[:4]
     ]
-    worst = 0.0
-    for probe in probes:
-        if not probe.size:
-            continue  # an image that is smaller than the model's own size
-        a, b = run(model, probe), run(rewritten, probe)
-        if a.shape != b.shape:
-            raise UnsupportedModelError(
-                f"the rewritten model gives shape {b.shape} where the original gives {a.shape}"
-            )
-        worst = max(worst, float(np.abs(a - b).max()) / max(1.0, float(np.abs(a).max())))
+    # An image may be smaller than the model's own size.
+    worst = difference(model, rewritten, [probe for probe in probes if probe.size])
     if not worst <= TOLERANCE:
         what = "; ".join(f"{r.layer}: {r.what}" for r in done) or "unknown"
         raise UnsupportedModelError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio as psnr
+from zoo import ZOO, Specimen
 
 from edgepress.optimize.convert import Job, Pair, convert
 from edgepress.optimize.fit_networks import fit_networks
@@ -25,9 +25,6 @@ from edgepress.optimize.split import Halves, split
 from edgepress.optimize.tflite import undelegated
 from edgepress.runtime.codec import Codec
 from edgepress.runtime.package import write_package
-
-sys.path.insert(0, str(Path(__file__).parent))
-from zoo import ZOO, Specimen
 
 SETTINGS = CodecPart(sets=1, bank=12)
 LEAST = 38.0  # dB between the decoded image and what the float model makes of it

@@ -2,55 +2,16 @@
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from randomtables import needs_native, quick, random_symbols, random_tables, seeds, shapes
 
 from edgepress.runtime import coder, contexts, purecoder
-from edgepress.runtime.errors import BadPackageError, CorruptStreamError, EdgepressError
-from edgepress.runtime.tables import CONTEXTS, EntropyTables
-
-needs_native = pytest.mark.skipif(coder.BACKEND != "native", reason="the C coder was not built")
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-def random_tables(
-    seed: int, channels: int = 4, sets: int = 2, bank: int = 6, spread: float = 1.0
-) -> EntropyTables:
-    """Valid tables with arbitrary content; `spread` scales the radii of the bank."""
-    rng = np.random.default_rng(seed)
-    radius = np.minimum(127, rng.integers(0, 1 + int(20 * spread), bank)).astype(np.uint8)
-    freqs = []
-    for r in radius:
-        weight = rng.random(2 * int(r) + 2) ** rng.integers(1, 12)
-        freq = 1 + np.floor(weight / weight.sum() * (2**14 - weight.size)).astype(np.int64)
-        freq[np.argmax(freq)] += 2**14 - freq.sum()
-        freqs.append(freq)
-    predicted = rng.random((sets, channels, 1)) < 0.7
-    return EntropyTables(
-        step16=np.sort(rng.integers(16, 16 * 20, 100))[::-1].astype(np.uint16),
-        gain=rng.integers(30, 600, channels).astype(np.uint16),
-        round256=rng.integers(60, 129, 100).astype(np.uint16),
-        set_of=(np.arange(100) % sets).astype(np.uint8),
-        recon=rng.integers(-128, 128, (sets, channels, 2)).astype(np.int8),
-        order=np.stack([rng.permutation(channels) for _ in range(sets)]).astype(np.uint16),
-        mean_w=(rng.integers(-128, 128, (sets, channels, 4)) * predicted).astype(np.int8),
-        ctx_w=rng.integers(0, 256, (sets, channels, 3, 6)).astype(np.uint8),
-        table_of=rng.integers(0, bank, (sets, channels, CONTEXTS)).astype(np.uint8),
-        bank_radius=radius,
-        bank_dead=rng.integers(0, 256, bank).astype(np.uint8),
-        bank_freq=np.concatenate(freqs).astype(np.uint16),
-    )
-
-
-def random_symbols(seed: int, shape: tuple[int, int, int], scale: float) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    symbols = np.clip(np.round(rng.laplace(0, scale, shape)), -255, 255).astype(np.int16)
-    symbols[rng.random(shape[0]) < 0.3] = 0
-    return symbols
+from edgepress.runtime.errors import CorruptStreamError, EdgepressError
+from edgepress.runtime.tables import EntropyTables
 
 
 def pure_encode(symbols, tables, quality):
@@ -61,11 +22,6 @@ def pure_decode(data, shape, tables, quality):
     return purecoder.decode(purecoder.Plan(tables, tables.set_for(quality)), data, shape)
 
 
-seeds = st.integers(0, 2**32 - 1)
-# Small ones, and some that are wider than a tile or a vector.
-shapes = st.one_of(
-    st.tuples(st.integers(1, 9), st.integers(1, 9)), st.sampled_from([(17, 35), (34, 2), (1, 40), (16, 32)])
-)
 scales = st.sampled_from([0.01, 0.3, 2.0, 20.0, 1000.0])
 
 
@@ -238,90 +194,6 @@ def test_buckets_are_half_octaves():
     assert contexts.bucket(values).tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 22, 23, 23]
 
 
-@needs_native
-@quick
-@given(seed=seeds, size=shapes, zero_point=st.integers(-128, 127), quality=st.integers(1, 100))
-def test_quantizers_agree(seed, size, zero_point, quality):
-    tables = random_tables(seed)
-    latent = np.random.default_rng(seed).integers(-128, 128, (*size, 4)).astype(np.int8)
-    steps, round256 = tables.steps(quality), int(tables.round256[quality - 1])
-    symbols = coder.quantize(latent, zero_point, tables, quality)
-    assert np.array_equal(symbols, purecoder.quantize(latent, zero_point, steps, round256))
-    recon = tables.recon[tables.set_for(quality)]
-    again = coder.dequantize(symbols, zero_point, tables, quality)
-    assert np.array_equal(again, purecoder.dequantize(symbols, zero_point, steps, recon))
-
-
-@needs_native
-@quick
-@given(seed=seeds, size=shapes, zero_point=st.sampled_from([-128, -3, 0]), quality=st.integers(1, 100))
-def test_both_coders_leave_out_the_same_ones(seed, size, zero_point, quality):
-    tables = random_tables(seed)
-    rng = np.random.default_rng(seed)
-    latent = np.clip(rng.laplace(zero_point, 4, (*size, 4)), -128, 127).astype(np.int8)
-    plan = purecoder.Plan(tables, tables.set_for(quality))
-    steps, round256 = tables.steps(quality), int(tables.round256[quality - 1])
-    data = coder.encode_latent(latent, zero_point, tables, quality)
-    assert data == purecoder.encode_latent(plan, latent, zero_point, steps, round256)
-    plain = coder.quantize(latent, zero_point, tables, quality)
-    kept = coder.decode_symbols(data, plain.shape, tables, quality)
-    changed = kept != plain
-    assert (kept[changed] == 0).all() and (np.abs(plain[changed]) == 1).all()
-    predicted = tables.mean_w[tables.set_for(quality)].any(axis=1)
-    assert not changed[predicted].any()
-
-
-def test_a_one_is_left_out_up_to_the_price_of_its_bits():
-    tables = random_tables(2, channels=1, sets=1)
-    tables = replace(
-        tables,
-        step16=np.full(100, 160, np.uint16),  # ten int8 steps
-        gain=np.array([256], np.uint16),
-        round256=np.full(100, 128, np.uint16),
-        mean_w=np.zeros((1, 1, 4), np.int8),
-        bank_dead=np.full(tables.bank, 51, np.uint8),  # 0.2 of a step beyond the half
-    )
-    latent = np.array([4, 5, 6, 7, 14, 15, -5, -6, -7, -15], np.int8).reshape(1, -1, 1)
-    data = coder.encode_latent(latent, 0, tables, 50)
-    kept = coder.decode_symbols(data, (1, 1, 10), tables, 50)
-    assert kept.ravel().tolist() == [0, 0, 0, 1, 1, 2, 0, 0, -1, -2]
-
-
-def test_quantizer_rounds_and_reconstructs_as_specified():
-    tables = random_tables(2, channels=1, sets=1)
-    tables = replace(
-        tables,
-        step16=np.full(100, 84, np.uint16),  # 5.25 units,
-        gain=np.array([512], np.uint16),  # which are 10.5 int8 steps
-        round256=np.full(100, 64, np.uint16),  # up from three quarters of a step
-        recon=np.array([[[64, -32]]], np.int8),  # half a step toward zero; a quarter away from it
-    )
-    latent = np.array([0, 7, 8, 18, 19, -7, -8, -18, -19, 100, -128], np.int8).reshape(1, -1, 1)
-    symbols = coder.quantize(latent, 0, tables, 30)
-    # |v| / 10.5 + 0.25, rounded down
-    assert symbols.ravel().tolist() == [0, 0, 1, 1, 2, 0, -1, -1, -2, 9, -12]
-    again = coder.dequantize(symbols, 0, tables, 30)
-    # 1 -> 0.5 * 10.5 = 5.25; 2 -> 2.25 * 10.5 = 23.6; 9 -> 97.1; 12 -> 128.6, clipped
-    assert again.ravel().tolist() == [0, 0, 5, 5, 24, 0, -5, -5, -24, 97, -128]
-
-
-def test_small_steps_are_whole_and_never_under_one():
-    """A step of 1.5 would have cells of one and of two values; from 8 on fractions are kept."""
-    gain = np.array([1, 256, 384, 640, 2048, 2176], np.uint16)
-    tables = replace(random_tables(2, channels=6, sets=1), step16=np.full(100, 16, np.uint16), gain=gain)
-    assert (tables.steps(50) / 16).tolist() == [1, 1, 2, 3, 8, 8.5]
-
-
-def test_finest_step_is_lossless_for_any_zero_point():
-    tables = random_tables(2, channels=2, sets=1)
-    tables = replace(tables, step16=np.full(100, 16, np.uint16), recon=np.zeros((1, 2, 2), np.int8))
-    tables = replace(tables, gain=np.full(2, 256, np.uint16))
-    latent = np.arange(-128, 128, dtype=np.int16).astype(np.int8).reshape(16, 8, 2)
-    for zero_point in (-128, -3, 0, 127):
-        symbols = coder.quantize(latent, zero_point, tables, 100)
-        assert np.array_equal(coder.dequantize(symbols, zero_point, tables, 100), latent)
-
-
 def test_threads_do_not_disturb_each_other():
     tables = random_tables(5, channels=16)
     images = [random_symbols(i, (16, 20, 20), 2.0) for i in range(12)]
@@ -329,54 +201,6 @@ def test_threads_do_not_disturb_each_other():
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda i: coder.encode_symbols(images[i], tables, 1 + i % 2), range(12)))
     assert alone == together
-
-
-def test_tables_survive_storage():
-    tables = random_tables(4, channels=7, sets=3)
-    again = EntropyTables.from_bytes(tables.to_bytes(), 3, 7, 6, tables.bank_freq.size)
-    assert again.to_bytes() == tables.to_bytes()
-    symbols = random_symbols(4, (7, 5, 5), 2.0)
-    assert coder.encode_symbols(symbols, again, 9) == coder.encode_symbols(symbols, tables, 9)
-
-
-@pytest.mark.parametrize(
-    ("name", "index", "value"),
-    [
-        ("step16", 5, 0),
-        ("gain", 0, 0),
-        ("round256", 0, 256),
-        ("set_of", 99, 2),
-        ("order", (0, 0), 9),
-        ("table_of", (1, 2, 3), 6),
-        ("bank_radius", 0, 200),
-        ("bank_freq", 0, 0),
-        ("bank_freq", 1, 16000),
-    ],
-)
-def test_impossible_tables_are_refused(name, index, value):
-    tables = random_tables(6)
-    array = getattr(tables, name).copy()
-    array[index] = value
-    with pytest.raises(BadPackageError, match=name):
-        replace(tables, **{name: array})
-
-
-def test_storage_of_the_wrong_size_is_refused():
-    tables = random_tables(6)
-    data, values = tables.to_bytes(), tables.bank_freq.size
-    for sizes in [
-        (2, 4, 6, values + 1),
-        (0, 4, 6, values),
-        (2, 10**9, 6, values),
-        (2, 4, True, values),
-        ("2", 4, 6, 9),
-    ]:
-        with pytest.raises(BadPackageError):
-            EntropyTables.from_bytes(data, *sizes)
-    with pytest.raises(BadPackageError, match="bytes"):
-        EntropyTables.from_bytes(data[:-1], 2, 4, 6, values)
-    with pytest.raises(BadPackageError, match="recon"):
-        replace(tables, recon=tables.recon.astype(np.int16))
 
 
 def test_unusable_arguments_are_named():

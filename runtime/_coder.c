@@ -1,7 +1,7 @@
 /* The entropy coder in C: the same bytes as purecoder.py, which is its specification in Python.
  *
  * rANS with a 32-bit state and 16-bit words, contexts from symbols already coded (contexts.py). This file is the module; the work
- * is done in _coder_plan.h (tables), _coder_model.h (contexts), _coder_encode.h and _coder_decode.h. Only the limited API of
+ * is done in _coder_plan.h (tables), _coder_grade.h (a quality), _coder_model.h (contexts), _coder_encode.h and _coder_decode.h. Only the limited API of
  * Python 3.10 is used; all work on bulk data runs without the GIL, where the caller's arrays lie. An array that another thread
  * changes meanwhile gives a wrong result, but no access outside of a buffer. */
 
@@ -36,6 +36,69 @@ static PyObject *prepare(PyObject *self, PyObject *args) {
     return capsule;
 }
 
+/* A grade and the plan that it is for, which it keeps. */
+typedef struct {
+    PyObject *plan;
+    Grade *grade;
+} Prepared;
+
+static void grade_destroy(PyObject *capsule) {
+    Prepared *prepared = PyCapsule_GetPointer(capsule, "edgepress.grade");
+    Py_DECREF(prepared->plan);
+    grade_free(prepared->grade);
+    free(prepared);
+}
+
+/* Whether `size` bytes are a usable step16 (1/16 of an int8 step, uint16) for each channel. */
+static int good_steps(const char *steps, Py_ssize_t size, Py_ssize_t channels) {
+    if (channels < 1 || size != 2 * channels) return 0;
+    for (Py_ssize_t c = 0; c < channels; c++)
+        if (((const uint16_t *)steps)[c] < 16) return 0;
+    return 1;
+}
+
+static int good_offsets(int zero_point, int round256) {
+    return zero_point >= -128 && zero_point <= 127 && round256 >= 0 && round256 <= 255;
+}
+
+static PyObject *mismatch(void) {
+    PyErr_SetString(PyExc_ValueError, "sizes do not match");
+    return NULL;
+}
+
+static PyObject *prepare_grade(PyObject *self, PyObject *args) {
+    PyObject *owner;
+    const char *steps, *recon;
+    Py_ssize_t n_steps, n_recon;
+    int zero_point, round256;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "Oy#y#ii", &owner, &steps, &n_steps, &recon, &n_recon, &zero_point, &round256)) return NULL;
+    const Plan *plan = PyCapsule_GetPointer(owner, "edgepress.plan");
+    if (!plan) return NULL;
+    if (!good_steps(steps, n_steps, plan->channels) || n_recon != n_steps || !good_offsets(zero_point, round256))
+        return mismatch();
+    Prepared *prepared = malloc(sizeof *prepared);
+    if (!prepared) return PyErr_NoMemory();
+    prepared->plan = owner;
+    prepared->grade = grade_make(plan, steps, recon, zero_point, round256);
+    PyObject *capsule = prepared->grade ? PyCapsule_New(prepared, "edgepress.grade", grade_destroy) : PyErr_NoMemory();
+    if (capsule) {
+        Py_INCREF(owner);
+        return capsule;
+    }
+    grade_free(prepared->grade);
+    free(prepared);
+    return NULL;
+}
+
+/* The grade and the plan in a capsule; NULL with an exception when it is none. */
+static const Grade *grade_of(PyObject *capsule, const Plan **plan) {
+    const Prepared *prepared = PyCapsule_GetPointer(capsule, "edgepress.grade");
+    if (!prepared) return NULL;
+    *plan = PyCapsule_GetPointer(prepared->plan, "edgepress.plan");
+    return prepared->grade;
+}
+
 /* How many values C planes of H x W have, or -1 with an exception when that is not a sensible number. */
 static Py_ssize_t volume(Py_ssize_t channels, Py_ssize_t height, Py_ssize_t width) {
     const Py_ssize_t most = PY_SSIZE_T_MAX / 128; /* so that sizes in bytes, with borders, cannot overflow */
@@ -43,11 +106,6 @@ static Py_ssize_t volume(Py_ssize_t channels, Py_ssize_t height, Py_ssize_t widt
         return channels * height * width;
     PyErr_SetString(PyExc_ValueError, "the latent has an impossible size");
     return -1;
-}
-
-static PyObject *mismatch(void) {
-    PyErr_SetString(PyExc_ValueError, "sizes do not match");
-    return NULL;
 }
 
 /* The words of a stream, first to last, little-endian. */
@@ -63,37 +121,35 @@ static PyObject *as_bytes(const Encoder *e) {
 }
 
 /* Which channels of a latent have symbols that are not zero. */
-static void find_used(const Source *source, ptrdiff_t positions, ptrdiff_t channels, uint8_t *used) {
-    largest_of(source, positions, channels, used);
+static void find_used(const int8_t *latent, const Grade *grade, ptrdiff_t positions, ptrdiff_t channels, uint8_t *used) {
+    largest_of(latent, grade->zero_point, positions, channels, used);
     for (ptrdiff_t c = 0; c < channels; c++)
-        used[c] = (used[c] * inverse_step(source->steps[c]) + ((uint32_t)source->round256 << 8)) >> 16 != 0;
+        used[c] = (used[c] * inverse_step(grade->steps[c]) + (grade->round256 << 8)) >> 16 != 0;
 }
 
-/* The stream of symbols [channels][height][width], or of those of a `source` where that is not NULL. */
-static PyObject *encoded(const Plan *plan, const int16_t *symbols, const Source *source, Py_ssize_t height,
+/* The stream of symbols [channels][height][width], or, with a grade, of a latent [height][width][channels]. */
+static PyObject *encoded(const Plan *plan, const int16_t *symbols, const Grade *grade, const int8_t *latent, Py_ssize_t height,
                          Py_ssize_t width) {
     Model model;
     Found found = {NULL, NULL, 0, 0};
-    Encoder encoder = {NULL, 0, 0, {0, 0}, 0};
+    Encoder encoder = {NULL, 0, 0, {0}, 0};
     int done;
     Py_BEGIN_ALLOW_THREADS;
+    const ptrdiff_t channels = plan->channels;
     done = model_init(&model, height, width);
     const ptrdiff_t stride = model.size + BETWEEN;
-    uint8_t *used = malloc((size_t)plan->channels);
-    int16_t *planes = done && used ? calloc((size_t)(plan->channels * stride), sizeof *planes) : NULL;
-    done = planes != NULL;
-    if (done && source) {
-        find_used(source, height * width, plan->channels, used);
-        to_planes(source, plan->channels, &model, used, stride, planes);
-    } else if (done) {
-        memset(used, 1, (size_t)plan->channels);
-        for (ptrdiff_t c = 0; c < plan->channels; c++)
-            for (ptrdiff_t y = 0; y < height; y++, symbols += width) PLACE(planes + c * stride, symbols, y, &model);
+    Source source = {symbols, grade, NULL, stride, malloc((size_t)channels)};
+    source.planes = done && source.used ? malloc((size_t)(channels * stride) * sizeof *source.planes) : NULL;
+    done = source.planes != NULL;
+    if (done && grade) {
+        find_used(latent, grade, height * width, channels, source.used);
+        for (ptrdiff_t c = 0; c < channels; c++) /* the borders are zeros */
+            memset(source.planes + c * stride, grade->zero_point, (size_t)model.size);
+        to_maps(latent, channels, &model, source.used, 2 * stride, (int8_t *)source.planes);
     }
-    done = done && find_all(plan, planes, stride, used, source, &model, &found) &&
-           put_all(&encoder, plan, &model, planes, stride, &found);
-    free(planes);
-    free(used);
+    done = done && find_all(plan, &source, &model, &found) && put_all(&encoder, plan, &model, &source, &found);
+    free(source.planes);
+    free(source.used);
     model_free(&model);
     found_free(&found);
     Py_END_ALLOW_THREADS;
@@ -113,19 +169,7 @@ static PyObject *encode(PyObject *self, PyObject *args) {
     const Py_ssize_t values = volume(plan->channels, height, width);
     if (values < 0) return NULL;
     if (size != 2 * values) return mismatch();
-    return encoded(plan, (const int16_t *)symbols, NULL, height, width);
-}
-
-/* Whether `size` bytes are a usable step16 (1/16 of an int8 step, uint16) for each channel. */
-static int good_steps(const char *steps, Py_ssize_t size, Py_ssize_t channels) {
-    if (channels < 1 || size != 2 * channels) return 0;
-    for (Py_ssize_t c = 0; c < channels; c++)
-        if (((const uint16_t *)steps)[c] < 16) return 0;
-    return 1;
-}
-
-static int good_offsets(int zero_point, int round256) {
-    return zero_point >= -128 && zero_point <= 127 && round256 >= 0 && round256 <= 255;
+    return encoded(plan, (const int16_t *)symbols, NULL, NULL, height, width);
 }
 
 static PyObject *quantize(PyObject *self, PyObject *args) {
@@ -138,16 +182,15 @@ static PyObject *quantize(PyObject *self, PyObject *args) {
     if (!good_steps(steps, n_steps, channels) || size % channels || !good_offsets(zero_point, round256)) return mismatch();
     PyObject *result = PyByteArray_FromStringAndSize(NULL, 2 * size);
     uint8_t *mag = malloc((size_t)(size / channels) + 1);
-    int16_t *values = malloc(2 * (size_t)(size / channels) + 1);
+    int8_t *values = malloc((size_t)(size / channels) + 1);
     if (result && mag && values) {
         int16_t *symbols = (int16_t *)PyByteArray_AsString(result);
         const Py_ssize_t positions = size / channels;
-        const Source source = {(const int8_t *)latent, (const uint16_t *)steps, zero_point, round256};
         Py_BEGIN_ALLOW_THREADS;
         for (Py_ssize_t c = 0; c < channels; c++) {
-            for (Py_ssize_t i = 0; i < positions; i++) values[i] = (int16_t)(source.latent[i * channels + c] - zero_point);
-            quantize_plane(values, positions, inverse_step(source.steps[c]), (uint32_t)round256, mag);
-            for (Py_ssize_t i = 0; i < positions; i++) *symbols++ = (int16_t)(values[i] < 0 ? -mag[i] : mag[i]);
+            for (Py_ssize_t i = 0; i < positions; i++) values[i] = ((const int8_t *)latent)[i * channels + c];
+            quantize_plane(values, zero_point, positions, inverse_step(((const uint16_t *)steps)[c]), (uint32_t)round256, mag);
+            for (Py_ssize_t i = 0; i < positions; i++) *symbols++ = (int16_t)(values[i] < zero_point ? -mag[i] : mag[i]);
         }
         Py_END_ALLOW_THREADS;
     } else {
@@ -161,21 +204,17 @@ static PyObject *quantize(PyObject *self, PyObject *args) {
 
 static PyObject *encode_latent(PyObject *self, PyObject *args) {
     PyObject *capsule;
-    const char *latent, *steps;
-    Py_ssize_t size, n_steps, height, width;
-    int zero_point, round256;
+    const char *latent;
+    const Plan *plan;
+    Py_ssize_t size, height, width;
     (void)self;
-    if (!PyArg_ParseTuple(args, "Oy#y#iinn", &capsule, &latent, &size, &steps, &n_steps, &zero_point, &round256, &height,
-                          &width))
-        return NULL;
-    const Plan *plan = PyCapsule_GetPointer(capsule, "edgepress.plan");
-    if (!plan) return NULL;
+    if (!PyArg_ParseTuple(args, "Oy#nn", &capsule, &latent, &size, &height, &width)) return NULL;
+    const Grade *grade = grade_of(capsule, &plan);
+    if (!grade) return NULL;
     const Py_ssize_t values = volume(plan->channels, height, width);
     if (values < 0) return NULL;
-    if (size != values || !good_steps(steps, n_steps, plan->channels) || !good_offsets(zero_point, round256))
-        return mismatch();
-    const Source source = {(const int8_t *)latent, (const uint16_t *)steps, zero_point, round256};
-    return encoded(plan, NULL, &source, height, width);
+    if (size != values) return mismatch();
+    return encoded(plan, NULL, grade, (const int8_t *)latent, height, width);
 }
 
 /* Decodes into a sink; `result` is what it belongs to, and is given up in case of an error. */
@@ -185,19 +224,19 @@ static PyObject *decoded(const Plan *plan, const char *data, Py_ssize_t size, Py
     Model model;
     Work work = {0};
     Py_BEGIN_ALLOW_THREADS;
+    const ptrdiff_t channels = plan->channels;
     int ready = model_init(&model, height, width) && work_init(&work, &model);
-    if (ready && sink->latent) {
-        const size_t bytes = (size_t)(plan->channels * (sink->stride = model.size + BETWEEN));
+    if (ready) {
+        const size_t bytes = (size_t)((sink->grade ? channels : 1) * (sink->stride = model.size + BETWEEN));
         sink->planes = malloc(bytes);
-        sink->used = calloc((size_t)plan->channels, 1);
+        sink->used = calloc((size_t)channels, 1);
         ready = sink->planes && sink->used;
-        if (ready) {
-            memset(sink->planes, sink->zero_point, bytes);
-            memset(sink->latent, sink->zero_point, (size_t)(plan->channels * height * width));
-        }
-    } else if (ready) {
-        memset(sink->symbols, 0, 2 * (size_t)(plan->channels * height * width));
+        if (ready && sink->grade) memset(sink->planes, sink->grade->zero_point, bytes);
     }
+    if (ready && sink->grade)
+        memset(sink->latent, sink->grade->zero_point, (size_t)(channels * height * width));
+    else if (ready)
+        memset(sink->symbols, 0, 2 * (size_t)(channels * height * width));
     if (ready) error = decode_all(plan, (const uint8_t *)data, size, &model, &work, sink);
     free(sink->planes);
     free(sink->used);
@@ -222,28 +261,23 @@ static PyObject *decode(PyObject *self, PyObject *args) {
     const Py_ssize_t values = volume(plan->channels, height, width);
     PyObject *result = values < 0 ? NULL : PyByteArray_FromStringAndSize(NULL, 2 * values);
     if (!result) return NULL;
-    Sink sink = {(int16_t *)PyByteArray_AsString(result), NULL, NULL, NULL, 0, NULL, NULL, 0};
+    Sink sink = {(int16_t *)PyByteArray_AsString(result), NULL, NULL, NULL, NULL, 0};
     return decoded(plan, data, size, height, width, &sink, result);
 }
 
 static PyObject *decode_latent(PyObject *self, PyObject *args) {
     PyObject *capsule;
-    const char *data, *recon, *steps;
-    Py_ssize_t size, n_recon, n_steps, height, width;
-    int zero_point;
+    const char *data;
+    const Plan *plan;
+    Py_ssize_t size, height, width;
     (void)self;
-    if (!PyArg_ParseTuple(args, "Oy#y#y#inn", &capsule, &data, &size, &recon, &n_recon, &steps, &n_steps, &zero_point,
-                          &height, &width))
-        return NULL;
-    const Plan *plan = PyCapsule_GetPointer(capsule, "edgepress.plan");
-    if (!plan) return NULL;
+    if (!PyArg_ParseTuple(args, "Oy#nn", &capsule, &data, &size, &height, &width)) return NULL;
+    const Grade *grade = grade_of(capsule, &plan);
+    if (!grade) return NULL;
     const Py_ssize_t values = volume(plan->channels, height, width);
-    if (values < 0) return NULL;
-    if (!good_steps(steps, n_steps, plan->channels) || n_recon != n_steps || !good_offsets(zero_point, 0)) return mismatch();
-    PyObject *result = PyByteArray_FromStringAndSize(NULL, values);
+    PyObject *result = values < 0 ? NULL : PyByteArray_FromStringAndSize(NULL, values);
     if (!result) return NULL;
-    Sink sink = {NULL, (int8_t *)PyByteArray_AsString(result), NULL, NULL, 0, (const uint16_t *)steps,
-                 (const int8_t *)recon, zero_point};
+    Sink sink = {NULL, grade, (int8_t *)PyByteArray_AsString(result), NULL, NULL, 0};
     return decoded(plan, data, size, height, width, &sink, result);
 }
 
@@ -276,12 +310,11 @@ static PyObject *dequantize(PyObject *self, PyObject *args) {
 
 static PyMethodDef methods[] = {
     {"prepare", prepare, METH_VARARGS, "prepare(order, mean_w, ctx_w, table_of, bank_radius, bank_dead, bank_freq) -> plan"},
+    {"prepare_grade", prepare_grade, METH_VARARGS, "prepare_grade(plan, steps, recon, zero_point, round256) -> grade"},
     {"encode", encode, METH_VARARGS, "encode(plan, symbols, height, width) -> bytes"},
     {"decode", decode, METH_VARARGS, "decode(plan, data, height, width) -> bytearray of int16"},
-    {"encode_latent", encode_latent, METH_VARARGS,
-     "encode_latent(plan, latent, steps, zero_point, round256, height, width) -> bytes"},
-    {"decode_latent", decode_latent, METH_VARARGS,
-     "decode_latent(plan, data, recon, steps, zero_point, height, width) -> bytearray of int8"},
+    {"encode_latent", encode_latent, METH_VARARGS, "encode_latent(grade, latent, height, width) -> bytes"},
+    {"decode_latent", decode_latent, METH_VARARGS, "decode_latent(grade, data, height, width) -> bytearray of int8"},
     {"quantize", quantize, METH_VARARGS, "quantize(latent, steps, zero_point, round256) -> bytearray"},
     {"dequantize", dequantize, METH_VARARGS, "dequantize(symbols, recon, steps, zero_point) -> bytearray"},
     {NULL, NULL, 0, NULL},

@@ -3,6 +3,7 @@
 #ifndef EDGEPRESS_CODER_DECODE_H
 #define EDGEPRESS_CODER_DECODE_H
 
+#include "_coder_grade.h"
 #include "_coder_model.h"
 
 #define MAX_PREFIX 9
@@ -17,28 +18,37 @@
 
 typedef struct {
     const uint8_t *next, *end;
-    uint32_t state[2];
-    int both; /* whether the second state still is in use, see _coder_encode.h */
+    uint32_t state[STATES];
+    int states; /* how many are still in use, see _coder_encode.h */
     int sparse; /* whether the last plane was */
     const char *error;
 } Decoder;
 
 static inline uint32_t word_at(const uint8_t *data) { return data[0] | (uint32_t)data[1] << 8; }
 
-/* Brings the state whose turn it is back into its range. */
-static void refill(Decoder *d, int turn) {
-    const uint32_t state = d->state[turn];
+/* Where the last state ends, it is the word that symbol `number`, in state `turn`, needs; that goes on where it would be without it. */
+static void end_state(Decoder *d, uint32_t turn, uint32_t number) {
+    const uint32_t last = (uint32_t)--d->states, then = number & TURNS[d->states], state = d->state[turn];
+    const uint32_t word = d->state[turn == last ? then : last];
+    if (word >> 16 != 1) d->error = TOO_SHORT;
+    if (turn != last) d->state[turn] = d->state[then];
+    d->state[then] = state << 16 | (word & 0xFFFF);
+}
+
+/* Brings the state whose turn it is at symbol `number` back into its range. */
+static void refill(Decoder *d, uint32_t number) {
+    const uint32_t turn = number & TURNS[d->states], state = d->state[turn];
+    const ptrdiff_t words = (d->end - d->next) / 2;
     if (state >= STATE_START) return;
-    if (d->next != d->end) {
+    if (d->states > 1 && words == WORDS_BEFORE[d->states - 1]) {
+        end_state(d, turn, number);
+    } else if (words) {
         d->state[turn] = state << 16 | word_at(d->next);
         d->next += 2;
-    } else if (d->both && d->state[!turn] >> 16 == 1) { /* the other one was begun with a word of this one */
-        d->state[0] = state << 16 | (d->state[!turn] & 0xFFFF);
-        d->both = 0;
     } else {
-        d->state[turn] = STATE_START;
         d->error = TOO_SHORT;
     }
+    if (d->error) d->state[0] = STATE_START; /* for what is still decoded before anybody looks */
 }
 
 static int decode_bit(Decoder *d, uint32_t one) {
@@ -61,121 +71,187 @@ static int32_t decode_escape(Decoder *d, int32_t radius) {
     return raw_bit(d) ? -(radius + number) : radius + number;
 }
 
-/* Takes a symbol out of a state, which may be too small then; returns its place in the entry. Where most symbols are zero, `sparse`, a
- * processor that foresees them has no need to wait for the tables. */
-static inline uint32_t take_symbol(const Entry *entry, uint32_t *state, int sparse) {
-    const uint32_t slot = *state & (PROB_SCALE - 1), beyond = slot - entry->zero_start;
-    if (sparse && beyond < entry->zero_freq) {
-        *state = entry->zero_freq * (*state >> PROB_BITS) + beyond;
-        return (uint32_t)entry->radius;
-    }
+/* Takes a symbol out of a state, which may be too small then; returns its place in the entry. */
+static inline uint32_t take_symbol(const Entry *entry, uint32_t *state) {
+    const uint32_t slot = *state & (PROB_SCALE - 1);
     uint32_t place = entry->first[slot >> SLOT_BITS], span = entry->spans[place];
     while (slot - (span & 0xFFFF) >= span >> 16) span = entry->spans[++place]; /* hardly ever */
     *state = (span >> 16) * (*state >> PROB_BITS) + slot - (span & 0xFFFF);
     return place;
 }
 
+/* Takes a zero, if that is what comes next. */
+static inline int take_zero(const Entry *entry, uint32_t *state) {
+    const uint32_t beyond = (*state & (PROB_SCALE - 1)) - entry->zero_start;
+    if (beyond >= entry->zero_freq) return 0;
+    *state = entry->zero_freq * (*state >> PROB_BITS) + beyond;
+    return 1;
+}
+
 /* ---- planes ---- */
+
+/* Where the values of a plane go, and what residuals and whole planes become there. */
+typedef struct {
+    int8_t *plane;           /* all zeros before */
+    const Outcome *outcomes; /* that of a residual of 0 */
+    const Grade *grade;      /* NULL where values are residuals, and symbols are wanted */
+    ptrdiff_t channel;
+} Target;
 
 /* Room for one plane. */
 typedef struct {
-    int16_t *plane;
     uint32_t *escaped; /* where in the plane */
+    int16_t *residual; /* what they are */
+    size_t escapes;    /* of the plane */
+    int16_t *symbols;  /* of a plane with a prediction */
+    Outcome residuals[2 * MAX_RADIUS + 2]; /* what they become where symbols are wanted: themselves, from -MAX_RADIUS on */
     Rows rows;
 } Work;
 
 static int work_init(Work *work, const Model *model) {
-    const size_t size = (size_t)model->size + 2;
-    work->plane = calloc(size, sizeof *work->plane);
+    const size_t size = (size_t)model->size + STATES;
     work->escaped = calloc(size, sizeof *work->escaped);
-    return work->plane && work->escaped && rows_init(&work->rows, model->width);
+    work->residual = calloc(size, sizeof *work->residual);
+    work->symbols = calloc(size, sizeof *work->symbols);
+    for (int i = 0; i < 2 * MAX_RADIUS + 2; i++) work->residuals[i] = outcome_of(i - MAX_RADIUS, (int8_t)(i - MAX_RADIUS));
+    return work->escaped && work->residual && work->symbols && rows_init(&work->rows, model->width);
 }
 
 static void work_free(Work *work) {
-    free(work->plane);
     free(work->escaped);
+    free(work->residual);
+    free(work->symbols);
     free(work->rows.memory);
 }
 
-/* Notes a symbol; an escape, whose residual comes later, counts as the next larger one until then. */
-static inline size_t note(const Entry *entry, uint32_t place, uint32_t i, int16_t *plane, uint8_t *mag, uint32_t *escaped,
-                          size_t escapes) {
-    const int32_t residual = (int32_t)place - entry->radius;
-    plane[i] = (int16_t)residual;
-    mag[i] = (uint8_t)(residual < 0 ? -residual : residual);
-    escaped[escapes] = i;
-    return escapes + (residual > entry->radius);
-}
-
-/* Where a loop over pairs of symbols stands. */
+/* Where a loop over symbols stands. */
 typedef struct {
-    uint32_t a, b; /* the states */
+    uint32_t state[STATES];
     const uint8_t *next;
     ptrdiff_t k;
-    size_t escapes;
-} Pairs;
+    int32_t escapes; /* below zero when there were any; their residuals come later */
+} Place;
 
-/* Takes pairs of symbols as long as there are words enough. */
-static inline Pairs take_pairs(Pairs p, int sparse, ptrdiff_t end, const uint8_t *last, const uint32_t *restrict at,
-                               const uint8_t *restrict contexts, const Entry *const *restrict entries,
-                               int16_t *restrict plane, uint8_t *restrict mag, uint32_t *restrict escaped) {
-    for (; p.k + 2 <= end && p.next <= last; p.k += 2) {
-        const uint32_t i = at[p.k], j = at[p.k + 1];
-        const Entry *first = entries[contexts[i]], *second = entries[contexts[j]];
-        p.escapes = note(first, take_symbol(first, &p.a, sparse), i, plane, mag, escaped, p.escapes);
-        p.escapes = note(second, take_symbol(second, &p.b, sparse), j, plane, mag, escaped, p.escapes);
-        const uint32_t with_a = p.a << 16 | word_at(p.next);
-        p.next += 2 * (p.a < STATE_START);
-        p.a = p.a < STATE_START ? with_a : p.a;
-        const uint32_t with_b = p.b << 16 | word_at(p.next);
-        p.next += 2 * (p.b < STATE_START);
-        p.b = p.b < STATE_START ? with_b : p.b;
+/* What it works on. */
+typedef struct {
+    const uint32_t *at;
+    const uint8_t *contexts;
+    const Entry *const *entries;
+    const Outcome *outcomes;
+    int8_t *plane;
+    uint8_t *mag;
+} Field;
+
+/* Takes symbol k out of a state, which may be too small then. Where most symbols are zero, `sparse`, a processor that foresees them
+ * has no need to wait for the tables, and they are there before. */
+#define TAKE_SYMBOL(state, k)                                                                \
+    do {                                                                                     \
+        const uint32_t here_ = at[k];                                                        \
+        const Entry *entry_ = entries[contexts[here_]];                                      \
+        if (sparse && take_zero(entry_, &(state))) break;                                    \
+        const int32_t residual_ = (int32_t)take_symbol(entry_, &(state)) - entry_->radius;   \
+        const Outcome outcome_ = outcomes[residual_];                                        \
+        plane[here_] = (int8_t)outcome_;                                                     \
+        mag[here_] = (uint8_t)(outcome_ >> 8);                                               \
+        escapes |= entry_->radius - residual_;                                               \
+    } while (0)
+
+#define REFILL(state)                                          \
+    do {                                                       \
+        if (sparse && (state) >= STATE_START) break;           \
+        const uint32_t more_ = (state) << 16 | word_at(next);  \
+        next += 2 * ((state) < STATE_START);                   \
+        (state) = (state) < STATE_START ? more_ : (state);     \
+    } while (0)
+
+/* Takes as many symbols at a time as there are states, as long as there are words enough, and so many symbols. */
+static inline __attribute__((always_inline)) Place take_many(int four, int sparse, Place p, ptrdiff_t end, const uint8_t *last, const Field *f) {
+    const uint32_t *restrict at = f->at;
+    const uint8_t *restrict contexts = f->contexts;
+    const Entry *const *restrict entries = f->entries;
+    const Outcome *restrict outcomes = f->outcomes;
+    int8_t *restrict plane = f->plane;
+    uint8_t *restrict mag = f->mag;
+    const uint8_t *next = p.next;
+    uint32_t s0 = p.state[0], s1 = p.state[1], s2 = p.state[2], s3 = p.state[3];
+    const ptrdiff_t step = four ? 4 : 2;
+    ptrdiff_t k = p.k;
+    int32_t escapes = p.escapes;
+    for (; k + step <= end && next <= last; k += step) {
+        TAKE_SYMBOL(s0, k);
+        TAKE_SYMBOL(s1, k + 1);
+        if (four) TAKE_SYMBOL(s2, k + 2);
+        if (four) TAKE_SYMBOL(s3, k + 3);
+        REFILL(s0);
+        REFILL(s1);
+        if (four) REFILL(s2);
+        if (four) REFILL(s3);
     }
-    return p;
+    const Place after = {{s0, s1, s2, s3}, next, k, escapes};
+    return after;
 }
 
-/* Functions of their own, so that all that their loops need is in registers. */
-static __attribute__((noinline)) Pairs take_many(Pairs p, ptrdiff_t end, const uint8_t *last, const Model *m,
-                                                 const Entry *const *entries, const Work *work) {
-    return take_pairs(p, 0, end, last, m->at, m->contexts, entries, work->plane, m->mag, work->escaped);
-}
-
-static __attribute__((noinline)) Pairs take_few(Pairs p, ptrdiff_t end, const uint8_t *last, const Model *m,
-                                                const Entry *const *entries, const Work *work) {
-    return take_pairs(p, 1, end, last, m->at, m->contexts, entries, work->plane, m->mag, work->escaped);
-}
-
-static void decode_pass(Decoder *d, Model *model, int pass, const Entry *const *entries, const Work *work) {
-    const uint8_t *contexts = model->contexts;
-    const ptrdiff_t end = model->ends[pass];
-    ptrdiff_t k = pass ? model->ends[pass - 1] : 0;
-    size_t escapes = 0;
-    model_contexts(model, pass);
-    while (k < end && !d->error) {
-        if (d->both && k % 2 == 0 && k + 2 <= end && d->end - d->next >= 4) {
-            const Pairs begin = {d->state[0], d->state[1], d->next, k, escapes};
-            const Pairs p = (d->sparse ? take_few : take_many)(begin, end, d->end - 4, model, entries, work);
-            d->state[0] = p.a;
-            d->state[1] = p.b;
-            d->next = p.next;
-            k = p.k;
-            escapes = p.escapes;
-            continue;
-        }
-        const int turn = d->both ? (int)(k % 2) : 0;
-        const uint32_t i = model->at[k++];
-        const Entry *entry = entries[contexts[i]];
-        escapes = note(entry, take_symbol(entry, &d->state[turn], 0), i, work->plane, model->mag, work->escaped, escapes);
-        refill(d, turn);
+/* Functions of their own, so that as much as can be of what their loops need is in registers. */
+#define TAKE(name, four, sparse)                                                                                        \
+    static __attribute__((noinline)) void name(Place *p, ptrdiff_t end, const uint8_t *last, const Field *f) {          \
+        *p = take_many(four, sparse, *p, end, last, f);                                                                 \
     }
-    for (size_t j = 0; j < escapes && !d->error; j++) {
-        const uint32_t i = work->escaped[j];
-        const int32_t residual = decode_escape(d, entries[contexts[i]]->radius);
-        const int32_t magnitude = residual < 0 ? -residual : residual;
+TAKE(take_by_two, 0, 0)
+TAKE(take_by_two_sparse, 0, 1)
+TAKE(take_by_four, 1, 0)
+TAKE(take_by_four_sparse, 1, 1)
+
+/* Takes what can be taken at once from symbol `begin` on; returns how far that is. */
+static ptrdiff_t take_at_once(Decoder *d, ptrdiff_t begin, ptrdiff_t end, const Field *f, int32_t *escapes) {
+    if ((d->states != 2 && d->states != 4) || begin % d->states || begin + d->states > end) return begin;
+    const ptrdiff_t words = WORDS_BEFORE[d->states - 1] + d->states; /* that must be left, or may be needed */
+    if (d->end - d->next < 2 * words) return begin;
+    Place p = {{0}, d->next, begin, *escapes};
+    memcpy(p.state, d->state, sizeof p.state);
+    const uint8_t *last = d->end - 2 * words;
+    if (d->states == 2)
+        (d->sparse ? take_by_two_sparse : take_by_two)(&p, end, last, f);
+    else
+        (d->sparse ? take_by_four_sparse : take_by_four)(&p, end, last, f);
+    memcpy(d->state, p.state, sizeof p.state);
+    d->next = p.next;
+    *escapes = p.escapes;
+    return p.k;
+}
+
+/* What the escapes of a pass stand for, which comes behind it. */
+static void take_escapes(Decoder *d, Model *model, ptrdiff_t begin, ptrdiff_t end, const Entry *const *entries, Work *work) {
+    for (ptrdiff_t k = begin; k < end && !d->error; k++) {
+        const uint32_t i = model->at[k];
+        const int32_t radius = entries[model->contexts[i]]->radius;
+        if (model->mag[i] <= radius) continue;
+        const int32_t residual = decode_escape(d, radius), magnitude = residual < 0 ? -residual : residual;
         if (magnitude > MAX_SYMBOL && !d->error) d->error = BAD_SYMBOL;
-        work->plane[i] = (int16_t)residual;
+        work->escaped[work->escapes] = i;
+        work->residual[work->escapes++] = (int16_t)residual;
         model->mag[i] = (uint8_t)magnitude;
     }
+}
+
+static void decode_pass(Decoder *d, Model *model, int pass, const Entry *const *entries, const Target *to, Work *work) {
+    const ptrdiff_t begin = pass ? model->ends[pass - 1] : 0, end = model->ends[pass];
+    const Field field = {model->at, model->contexts, entries, to->outcomes, to->plane, model->mag};
+    const Outcome *outcomes = to->outcomes;
+    int32_t escapes = 0;
+    model_contexts(model, pass);
+    for (ptrdiff_t k = begin; k < end && !d->error;) {
+        const ptrdiff_t before = k;
+        k = take_at_once(d, k, end, &field, &escapes);
+        if (k > before) continue;
+        const uint32_t i = model->at[k], turn = (uint32_t)k & TURNS[d->states];
+        const Entry *entry = entries[model->contexts[i]];
+        const int32_t residual = (int32_t)take_symbol(entry, &d->state[turn]) - entry->radius;
+        to->plane[i] = (int8_t)outcomes[residual];
+        model->mag[i] = (uint8_t)(outcomes[residual] >> 8);
+        escapes |= entry->radius - residual;
+        refill(d, (uint32_t)k++);
+    }
+    if (escapes < 0) take_escapes(d, model, begin, end, entries, work);
 }
 
 /* A plane with a prediction. */
@@ -188,7 +264,7 @@ static void decode_predicted(Decoder *d, Model *model, const Entry *const *entri
         int32_t left = y ? rows->symbols_above[0] : 0, magnitude = 0;
         for (ptrdiff_t x = 0; x < model->width && !d->error; x++) {
             const Entry *entry = entries[context_of(rows->known[x] + straight * magnitude)];
-            int32_t residual = (int32_t)take_symbol(entry, &d->state[0], 0) - entry->radius;
+            int32_t residual = (int32_t)take_symbol(entry, &d->state[0]) - entry->radius;
             refill(d, 0);
             if (residual > entry->radius) residual = decode_escape(d, entry->radius);
             left = predict(weight, left, rows->predicted[x]) + residual;
@@ -199,7 +275,7 @@ static void decode_predicted(Decoder *d, Model *model, const Entry *const *entri
             rows->symbols[x] = (int16_t)left;
         }
         PLACE(model->mag, rows->mag, y, model);
-        PLACE(work->plane, rows->symbols, y, model);
+        PLACE(work->symbols, rows->symbols, y, model);
     }
 }
 
@@ -213,106 +289,123 @@ VECTOR static ptrdiff_t count_nonzero(const uint8_t *restrict mag, ptrdiff_t siz
     return total;
 }
 
-static void decode_plane(Decoder *d, Model *model, const Plan *plan, int channel, Work *work) {
-    const Entry *entries[CONTEXTS];
-    for (int i = 0; i < CONTEXTS; i++) entries[i] = &plan->entries[plan->table_of[CONTEXTS * channel + i]];
+static void decode_plane(Decoder *d, Model *model, const Plan *plan, int channel, const Target *to, Work *work) {
+    const Entry *const *entries = plan->entry_of + CONTEXTS * channel;
     model_channel(model, plan, channel);
     memset(model->mag, 0, (size_t)model->size); /* of the last plane; what a pass does not know yet counts as zero */
+    work->escapes = 0;
     if (model->predicted)
         decode_predicted(d, model, entries, work);
     else
-        for (int pass = 0; pass < PASSES && !d->error; pass++) decode_pass(d, model, pass, entries, work);
+        for (int pass = 0; pass < PASSES && !d->error; pass++) decode_pass(d, model, pass, entries, to, work);
     d->sparse = SPARSE * count_nonzero(model->mag, model->size) < model->height * model->width;
 }
 
 /* ---- what becomes of them ---- */
 
-/* Symbols [channels][positions], or, where `latent` is not NULL, values [positions][channels]. */
+/* Symbols [channels][positions], or, where there is a grade, values [positions][channels]. */
 typedef struct {
     int16_t *symbols; /* all zero before */
-    int8_t *latent, *planes; /* the latent, and room for it as maps, of `stride` values each */
-    uint8_t *used;           /* by channel, whether its map holds anything but zeros */
+    const Grade *grade;
+    int8_t *latent;
+    int8_t *planes; /* room for it as maps, of `stride` values each; one map of residuals for symbols */
+    uint8_t *used;  /* by channel, whether its map holds anything but zeros */
     ptrdiff_t stride;
-    const uint16_t *steps;
-    const int8_t *recon;
-    int zero_point;
 } Sink;
 
-/* The values of a plane. (255 * 128 + 128) * 65535 + 1024 just fits. */
-VECTOR static void values_of(const int16_t *restrict symbols, ptrdiff_t size, int32_t step16, int32_t one, int32_t more,
-                             int32_t zero_point, int8_t *restrict values) {
-    for (ptrdiff_t i = 0; i < size; i++) {
-        const int32_t symbol = symbols[i], magnitude = symbol < 0 ? -symbol : symbol;
-        const int32_t clipped = magnitude < MAX_SYMBOL ? magnitude : MAX_SYMBOL;
-        const int32_t shift = magnitude == 1 ? one : magnitude ? more : 0;
-        const int32_t value = ((clipped * 128 - shift) * step16 + 1024) >> 11;
-        const int32_t v = zero_point + (symbol < 0 ? -value : value);
-        values[i] = (int8_t)(v < -128 ? -128 : v > 127 ? 127 : v);
-    }
+static Target sink_target(const Sink *sink, const Work *work, ptrdiff_t channel) {
+    const Grade *grade = sink->grade;
+    if (!grade) memset(sink->planes, 0, (size_t)sink->stride); /* of the last plane */
+    const Target to = {sink->planes + (grade ? channel * sink->stride : 0),
+                       grade ? grade->outcomes + grade->outcomes_at[channel] : work->residuals + MAX_RADIUS, grade, channel};
+    return to;
 }
 
-static void sink_values(const Sink *sink, ptrdiff_t channel, const int16_t *symbols, ptrdiff_t size) {
-    values_of(symbols, size, sink->steps[channel], sink->recon[2 * channel], sink->recon[2 * channel + 1], sink->zero_point,
-              sink->planes + channel * sink->stride);
+/* Puts right what the loops could not: escapes, and planes with a prediction. */
+static void finish_values(const Model *model, const Work *work, const Target *to) {
+    if (model->predicted) grade_values(to->grade, to->channel, work->symbols, model->size, to->plane);
+    for (size_t j = 0; j < work->escapes; j++)
+        grade_values(to->grade, to->channel, &work->residual[j], 1, &to->plane[work->escaped[j]]);
+}
+
+static void deliver(const Model *model, Work *work, const Target *to, const Sink *sink) {
+    if (sink->grade) {
+        sink->used[to->channel] = 1;
+        finish_values(model, work, to);
+        return;
+    }
+    if (!model->predicted)
+        for (ptrdiff_t i = 0; i < model->size; i++) work->symbols[i] = to->plane[i];
+    for (size_t j = 0; j < work->escapes; j++) work->symbols[work->escaped[j]] = work->residual[j];
+    int16_t *out = sink->symbols + to->channel * model->height * model->width;
+    for (ptrdiff_t y = 0; y < model->height; y++)
+        for (ptrdiff_t x = 0; x < model->width; x++) *out++ = work->symbols[row_of(model, y, x % 2) + x / 2];
+}
+
+/* A tile of eight columns and `deep` channels of maps, which have room for it, and as much of it as is there to a latent. */
+static inline void tile_to_latent(const int8_t *even, const int8_t *odd, ptrdiff_t stride, ptrdiff_t deep, ptrdiff_t wide,
+                                  ptrdiff_t channels, int8_t *out) {
+    uint64_t tile[8] = {0};
+    for (ptrdiff_t d = 0; d < deep; d++, even += stride, odd += stride) {
+        uint8_t both[8];
+        memcpy(both, even, 4);
+        memcpy(both + 4, odd, 4);
+        memcpy(&tile[d], both, 8);
+    }
+    transpose_8x8(tile);
+    for (int i = 0; i < 8; i++)
+        if (TILE_ORDER[i] < wide) memcpy(out + TILE_ORDER[i] * channels, &tile[i], (size_t)deep);
 }
 
 /* The maps become the latent, which is all zero point before. */
 VECTOR static void to_latent(const Sink *sink, ptrdiff_t channels, const Model *model) {
-    const ptrdiff_t width = model->width;
-    for (ptrdiff_t c = 0; c < channels; c += 8) {
-        const ptrdiff_t deep = channels - c < 8 ? channels - c : 8;
-        uint64_t any = 0;
-        memcpy(&any, sink->used + c, (size_t)deep);
-        if (!any) continue;
+    const ptrdiff_t width = model->width, stride = sink->stride;
+    for (ptrdiff_t first = 0; first < channels; first += TILE_CHANNELS) {
+        const ptrdiff_t last = channels - first < TILE_CHANNELS ? channels : first + TILE_CHANNELS;
         for (ptrdiff_t y = 0; y < model->height; y++)
-            for (ptrdiff_t x = 0; x < width; x += 8) {
-                const ptrdiff_t wide = width - x < 8 ? width - x : 8;
-                const int8_t *even = sink->planes + c * sink->stride + row_of(model, y, 0) + x / 2;
-                const int8_t *odd = sink->planes + c * sink->stride + row_of(model, y, 1) + x / 2;
-                int8_t *out = sink->latent + (y * width + x) * channels + c;
-                uint64_t tile[8] = {0};
-                for (ptrdiff_t d = 0; d < deep; d++) { /* maps have room for four */
-                    uint8_t both[8];
-                    memcpy(both, even + d * sink->stride, 4);
-                    memcpy(both + 4, odd + d * sink->stride, 4);
-                    memcpy(&tile[d], both, 8);
+            for (ptrdiff_t x = 0; x < width; x += 8)
+                for (ptrdiff_t c = first; c < last; c += 8) {
+                    const int8_t *even = sink->planes + c * stride + row_of(model, y, 0) + x / 2;
+                    const int8_t *odd = sink->planes + c * stride + row_of(model, y, 1) + x / 2;
+                    int8_t *out = sink->latent + (y * width + x) * channels + c;
+                    if (!any_used(sink->used + c, last - c)) continue;
+                    if (last - c >= 8 && width - x >= 8) /* as constants they make the loops disappear */
+                        tile_to_latent(even, odd, stride, 8, 8, channels, out);
+                    else
+                        tile_to_latent(even, odd, stride, last - c < 8 ? last - c : 8, width - x < 8 ? width - x : 8, channels,
+                                       out);
                 }
-                transpose_8x8(tile);
-                for (int i = 0; i < 8; i++)
-                    if (TILE_ORDER[i] < wide) memcpy(out + TILE_ORDER[i] * channels, &tile[i], (size_t)deep);
-            }
     }
 }
 
-static void deliver(const Model *model, const Work *work, int channel, const Sink *sink) {
-    if (sink->latent) {
-        sink->used[channel] = 1;
-        sink_values(sink, channel, work->plane, model->size);
-        return;
-    }
-    int16_t *out = sink->symbols + channel * model->height * model->width;
-    for (ptrdiff_t y = 0; y < model->height; y++)
-        for (ptrdiff_t x = 0; x < model->width; x++) *out++ = work->plane[row_of(model, y, x % 2) + x / 2];
+/* Whether a stream can have so many bytes, and with how many states it begins then. */
+static int states_of(ptrdiff_t size) {
+    int states = 1;
+    while (states < STATES && size >= 2 * WORDS_BEFORE[states] + 4 * (states + 1)) states++;
+    const ptrdiff_t words = (size - 4 * states) / 2;
+    const int most = states < STATES && words > WORDS_BEFORE[states];
+    return size < 4 || size % 2 || most ? 0 : states;
 }
 
 static const char *decode_all(const Plan *plan, const uint8_t *data, ptrdiff_t size, Model *model, Work *work,
                               const Sink *sink) {
-    if (size < 4 || size % 2 || size == 6) return BAD_LENGTH;
-    const int both = size > 4;
-    Decoder d = {data + (both ? 8 : 4), data + size, {0, 0}, both, 1, NULL};
-    for (int turn = 0; turn <= both; turn++) d.state[turn] = word_at(data + 4 * turn) | word_at(data + 4 * turn + 2) << 16;
+    const int states = states_of(size);
+    if (!states) return BAD_LENGTH;
+    Decoder d = {data + 4 * states, data + size, {0}, states, 1, NULL};
+    for (int i = 0; i < states; i++) d.state[i] = word_at(data + 4 * i) | word_at(data + 4 * i + 2) << 16;
     for (ptrdiff_t i = 0; i < plan->channels && !d.error; i++) {
         const int channel = plan->order[i], flag = decode_bit(&d, flag_one(model));
         flag_update(model, flag);
         if (flag) {
-            decode_plane(&d, model, plan, channel, work);
-            deliver(model, work, channel, sink);
+            const Target to = sink_target(sink, work, channel);
+            decode_plane(&d, model, plan, channel, &to, work);
+            if (!d.error) deliver(model, work, &to, sink);
         }
         model_update(model, flag);
     }
     if (d.error) return d.error;
-    if (d.state[0] != STATE_START || d.both || d.next != d.end) return BAD_END;
-    if (sink->latent) to_latent(sink, plan->channels, model);
+    if (d.state[0] != STATE_START || d.states > 1 || d.next != d.end) return BAD_END;
+    if (sink->grade) to_latent(sink, plan->channels, model);
     return NULL;
 }
 

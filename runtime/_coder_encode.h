@@ -6,6 +6,7 @@
 #ifndef EDGEPRESS_CODER_ENCODE_H
 #define EDGEPRESS_CODER_ENCODE_H
 
+#include "_coder_grade.h"
 #include "_coder_model.h"
 
 #define WORDS_PER_ESCAPE 18 /* at most: residuals are below 512, 17 bits of Exp-Golomb and the sign */
@@ -25,62 +26,63 @@ static int reserve(void *array, size_t size, size_t count, size_t more, size_t *
 
 /* ---- quantization ---- */
 
-typedef struct {
-    const int8_t *latent; /* [positions][channels] */
-    const uint16_t *steps;
-    int zero_point, round256;
-} Source;
-
-/* Maps, `stride` values apart, of a latent without its zero point; of `channels` only those in groups of eight with one that is `used`. */
-VECTOR static void to_planes(const Source *source, ptrdiff_t channels, const Model *model, const uint8_t *used,
-                             ptrdiff_t stride, int16_t *planes) {
-    const ptrdiff_t width = model->width;
-    for (ptrdiff_t c = 0; c < channels; c += 8) {
-        const ptrdiff_t deep = channels - c < 8 ? channels - c : 8;
-        uint64_t any = 0;
-        memcpy(&any, used + c, (size_t)deep);
-        if (!any) continue;
-        for (ptrdiff_t y = 0; y < model->height; y++)
-            for (ptrdiff_t x = 0; x < width; x += 8) {
-                const ptrdiff_t wide = width - x < 8 ? width - x : 8;
-                const int8_t *from = source->latent + (y * width + x) * channels + c;
-                uint64_t tile[8] = {0};
-                for (int i = 0; i < 8; i++)
-                    if (TILE_ORDER[i] < wide) memcpy(&tile[i], from + TILE_ORDER[i] * channels, (size_t)deep);
-                transpose_8x8(tile);
-                for (int odd = 0; odd < 2; odd++) {
-                    int16_t *out = planes + c * stride + row_of(model, y, odd) + x / 2;
-                    const ptrdiff_t count = (wide + 1 - odd) / 2;
-                    for (ptrdiff_t d = 0; d < deep; d++) {
-                        int8_t values[8];
-                        memcpy(values, &tile[d], 8);
-                        for (ptrdiff_t i = 0; i < count; i++)
-                            out[d * stride + i] = (int16_t)(values[4 * odd + i] - source->zero_point);
-                    }
-                }
-            }
-    }
-}
-
 /* The largest magnitude of each channel of a latent [positions][channels]. */
-VECTOR static void largest_of(const Source *source, ptrdiff_t positions, ptrdiff_t channels, uint8_t *restrict largest) {
+VECTOR static void largest_of(const int8_t *latent, int32_t zero_point, ptrdiff_t positions, ptrdiff_t channels,
+                              uint8_t *restrict largest) {
     memset(largest, 0, (size_t)channels);
     for (ptrdiff_t i = 0; i < positions; i++) {
-        const int8_t *restrict values = source->latent + i * channels;
+        const int8_t *restrict values = latent + i * channels;
         for (ptrdiff_t c = 0; c < channels; c++) {
-            const int16_t v = (int16_t)(values[c] - source->zero_point);
+            const int16_t v = (int16_t)(values[c] - zero_point);
             const uint8_t size = (uint8_t)(v < 0 ? -v : v);
             largest[c] = size > largest[c] ? size : largest[c];
         }
     }
 }
 
-/* Magnitudes of the symbols of values of at most 255; returns whether there are any. `inverse` is 2^20 / step16, rounded up. */
-VECTOR static int quantize_plane(const int16_t *restrict values, ptrdiff_t size, uint32_t inverse, uint32_t round256,
-                                 uint8_t *restrict mag) {
+/* A tile of eight columns and `deep` channels, and what of it is there, goes into maps `stride` bytes apart, which have room for it. */
+static inline void tile_to_maps(const int8_t *from, ptrdiff_t channels, ptrdiff_t deep, ptrdiff_t wide, ptrdiff_t stride,
+                                int8_t *even, int8_t *odd) {
+    uint64_t tile[8] = {0};
+    for (int i = 0; i < 8; i++)
+        if (TILE_ORDER[i] < wide) memcpy(&tile[i], from + TILE_ORDER[i] * channels, (size_t)deep);
+    transpose_8x8(tile);
+    for (ptrdiff_t d = 0; d < deep; d++, even += stride, odd += stride) {
+        int8_t values[8];
+        memcpy(values, &tile[d], 8);
+        memcpy(even, values, (size_t)(wide + 1) / 2);
+        memcpy(odd, values + 4, (size_t)wide / 2);
+    }
+}
+
+/* The maps, `stride` bytes apart, of a latent [positions][channels]; only those in groups of eight with one that is `used`. */
+VECTOR static void to_maps(const int8_t *latent, ptrdiff_t channels, const Model *model, const uint8_t *used, ptrdiff_t stride,
+                           int8_t *maps) {
+    const ptrdiff_t width = model->width;
+    for (ptrdiff_t first = 0; first < channels; first += TILE_CHANNELS) {
+        const ptrdiff_t last = channels - first < TILE_CHANNELS ? channels : first + TILE_CHANNELS;
+        for (ptrdiff_t y = 0; y < model->height; y++)
+            for (ptrdiff_t x = 0; x < width; x += 8)
+                for (ptrdiff_t c = first; c < last; c += 8) {
+                    const int8_t *from = latent + (y * width + x) * channels + c;
+                    int8_t *even = maps + c * stride + row_of(model, y, 0) + x / 2;
+                    int8_t *odd = maps + c * stride + row_of(model, y, 1) + x / 2;
+                    if (!any_used(used + c, last - c)) continue;
+                    if (last - c >= 8 && width - x >= 8) /* as constants they make the loops disappear */
+                        tile_to_maps(from, channels, 8, 8, stride, even, odd);
+                    else
+                        tile_to_maps(from, channels, last - c < 8 ? last - c : 8, width - x < 8 ? width - x : 8, stride, even,
+                                     odd);
+                }
+    }
+}
+
+/* Magnitudes of the symbols of values; returns whether there are any. `inverse` is 2^20 / step16, rounded up. */
+VECTOR static int quantize_plane(const int8_t *restrict values, int32_t zero_point, ptrdiff_t size, uint32_t inverse,
+                                 uint32_t round256, uint8_t *restrict mag) {
     uint32_t any = 0;
     for (ptrdiff_t i = 0; i < size; i++) {
-        const int32_t v = values[i];
+        const int32_t v = values[i] - zero_point;
         const uint32_t s = ((uint32_t)(v < 0 ? -v : v) * inverse + (round256 << 8)) >> 16;
         mag[i] = (uint8_t)s;
         any |= s;
@@ -119,69 +121,63 @@ static int keep_escape(Found *found, int32_t residual, int32_t radius) {
 /* Room for one plane. */
 typedef struct {
     uint16_t *codes;
+    Price *prices; /* of the contexts of a pass */
     Rows rows;
 } Draft;
 
 static int draft_init(Draft *draft, const Model *model) {
     draft->codes = calloc((size_t)model->size, sizeof *draft->codes);
-    return draft->codes && rows_init(&draft->rows, model->width);
+    draft->prices = malloc((size_t)(2 * model->part) * sizeof *draft->prices);
+    return draft->codes && draft->prices && rows_init(&draft->rows, model->width);
 }
 
 static void draft_free(Draft *draft) {
     free(draft->codes);
+    free(draft->prices);
     free(draft->rows.memory);
-}
-
-/* What a context means for the plane, so that one look tells all: how its entry codes a zero (16 bits), its radius (7), and one more than
- * the magnitude up to which a value that became 1 or -1 is better left out, being nearer to zero than its bits are worth (9). */
-typedef uint32_t Price;
-
-static void prices_of(const Plan *plan, int channel, const Source *source, Price *prices) {
-    for (int i = 0; i < CONTEXTS; i++) {
-        const uint8_t number = plan->table_of[CONTEXTS * channel + i];
-        const Entry *entry = &plan->entries[number];
-        const int32_t dear = source ? ((128 + plan->dead[number]) * source->steps[channel] + 4095) >> 12 : 0;
-        prices[i] = entry->zero_code | (uint32_t)entry->radius << 16 | (uint32_t)(dear < 256 ? dear : 256) << 23;
-    }
 }
 
 static int32_t radius_of(Price price) { return price >> 16 & 0x7F; }
 
-/* Codes of `count` positions side by side, a multiple of BLOCK. Returns 1 where any of the symbols is left, and 2 more where any
- * escapes. */
-VECTOR static int find_codes(const Price *restrict prices, const uint8_t *restrict contexts, const int16_t *restrict values,
-                             ptrdiff_t count, uint8_t *restrict mag, uint16_t *restrict codes) {
+/* Codes of `count` positions side by side. Returns 1 where any of the symbols is left, and 2 more where any escapes. */
+VECTOR static int find_codes(const Price *restrict prices, const int8_t *restrict values, int32_t zero_point, ptrdiff_t count,
+                             uint8_t *restrict mag, uint16_t *restrict codes) {
     int32_t left = 0, escapes = 0;
-    for (ptrdiff_t begin = 0; begin < count; begin += BLOCK) {
-        int32_t here[BLOCK]; /* looked up first, so that the rest is a loop for vector units */
-        for (int i = 0; i < BLOCK; i++) here[i] = (int32_t)prices[contexts[begin + i]];
-        for (int i = 0; i < BLOCK; i++) {
-            const int32_t value = values[begin + i], sign = value >> 31, radius = here[i] >> 16 & 0x7F;
-            const int32_t made = mag[begin + i], distance = (value ^ sign) - sign, price = here[i] >> 23 & 0x1FF;
-            const int32_t size = made & ((made == 1 && distance < price) - 1);
-            const int32_t escape = size > radius;
-            left |= size;
-            escapes |= escape;
-            mag[begin + i] = (uint8_t)size;
-            codes[begin + i] = (uint16_t)(here[i] + (escape ? radius + 1 : (size ^ sign) - sign));
-        }
+    for (ptrdiff_t i = 0; i < count; i++) {
+        const int32_t here = (int32_t)prices[i], value = values[i] - zero_point, sign = value >> 31;
+        const int32_t radius = here >> 16 & 0x7F;
+        const int32_t made = mag[i], distance = (value ^ sign) - sign, price = here >> 23 & 0x1FF;
+        const int32_t size = made & ((made == 1 && distance < price) - 1);
+        const int32_t escape = size > radius;
+        left |= size;
+        escapes |= escape;
+        mag[i] = (uint8_t)size;
+        codes[i] = (uint16_t)(here + (escape ? radius + 1 : (size ^ sign) - sign));
     }
-    return (left != 0) | escapes << 1;
+    return (left != 0) | (escapes != 0) << 1;
 }
 
+/* A plane on its way to its codes: values, of which only the signs count where magnitudes are given. */
+typedef struct {
+    const int8_t *values;
+    int32_t zero_point;
+    const Price *prices; /* by context */
+} Given;
+
 /* Finds the codes of a pass; returns whether any symbol is left, -1 without memory. */
-static int find_pass(Model *model, int pass, const Price *prices, const int16_t *values, const Draft *draft, Plane *plane,
-                     Found *found) {
-    const ptrdiff_t begin = pass * model->part, parts = pass == 2 ? 2 : 1;
+static int find_pass(Model *model, int pass, const Given *given, const Draft *draft, Plane *plane, Found *found) {
+    const ptrdiff_t begin = pass * model->part, count = (pass == 2 ? 2 : 1) * model->part;
+    const uint8_t *contexts = model->contexts + begin;
     model_contexts(model, pass);
-    const int any = find_codes(prices, model->contexts + begin, values + begin, parts * model->part, model->mag + begin,
+    for (ptrdiff_t i = 0; i < count; i++) draft->prices[i] = given->prices[contexts[i]];
+    const int any = find_codes(draft->prices, given->values + begin, given->zero_point, count, model->mag + begin,
                                draft->codes + begin);
     plane->escapes[pass] = 0;
     for (ptrdiff_t k = pass ? model->ends[pass - 1] : 0; any & 2 && k < model->ends[pass]; k++) {
         const uint32_t i = model->at[k];
-        const int32_t radius = radius_of(prices[model->contexts[i]]), size = model->mag[i];
+        const int32_t radius = radius_of(given->prices[model->contexts[i]]), size = model->mag[i];
         if (size <= radius) continue;
-        if (!keep_escape(found, values[i] < 0 ? -size : size, radius)) return -1;
+        if (!keep_escape(found, given->values[i] < given->zero_point ? -size : size, radius)) return -1;
         plane->escapes[pass]++;
     }
     return any & 1;
@@ -189,7 +185,7 @@ static int find_pass(Model *model, int pass, const Price *prices, const int16_t 
 
 /* The same for a whole plane with a prediction, codes row by row; nothing is left out: where the prediction is not zero,
  * neither is the cheapest symbol. */
-static int find_predicted(Model *model, const Price *prices, const int16_t *values, Draft *draft, Found *found) {
+static int find_predicted(Model *model, const Given *given, Draft *draft, Found *found) {
     const int32_t straight = 16 * model->ctx_w[0];
     Rows *rows = &draft->rows;
     uint16_t *out = draft->codes;
@@ -200,8 +196,8 @@ static int find_predicted(Model *model, const Price *prices, const int16_t *valu
         int32_t left = y ? rows->symbols_above[0] : 0, magnitude = 0;
         for (ptrdiff_t x = 0; x < model->width; x++) {
             const ptrdiff_t i = begin[x % 2] + x / 2;
-            const int32_t size = model->mag[i], symbol = values[i] < 0 ? -size : size;
-            const Price price = prices[context_of(rows->known[x] + straight * magnitude)];
+            const int32_t size = model->mag[i], symbol = given->values[i] < given->zero_point ? -size : size;
+            const Price price = given->prices[context_of(rows->known[x] + straight * magnitude)];
             const int32_t residual = symbol - predict(weight, left, rows->predicted[x]);
             left = symbol;
             magnitude = residual < 0 ? -residual : residual;
@@ -217,42 +213,78 @@ static int find_predicted(Model *model, const Price *prices, const int16_t *valu
     return 1;
 }
 
-/* Puts the codes of a plane in the place of its values. Returns whether it is to be coded, -1 without memory. Without a `source`
- * values are the symbols. */
-static int find_plane(Model *model, const Plan *plan, int channel, int16_t *values, const Source *source, Draft *draft,
-                      Plane *plane, Found *found) {
-    const uint32_t inverse = source ? inverse_step(source->steps[channel]) : 1u << 16;
-    const uint32_t offset = source ? (uint32_t)source->round256 : 0;
+/* Finds the codes, in the draft, of a plane whose magnitudes are there. Returns whether it is to be coded, -1 without memory. */
+static int find_plane(Model *model, const Plan *plan, int channel, const Given *given, Draft *draft, Plane *plane, Found *found) {
     const size_t before = found->count;
-    Price prices[CONTEXTS];
-    if (!quantize_plane(values, model->size, inverse, offset, model->mag)) return 0;
-    model_channel(model, plan, channel);
-    prices_of(plan, channel, source, prices);
     int any = 0;
+    model_channel(model, plan, channel);
     if (model->predicted) {
-        any = find_predicted(model, prices, values, draft, found);
+        any = find_predicted(model, given, draft, found);
     } else {
         for (int pass = 0; pass < PASSES && any >= 0; pass++) {
-            const int more = find_pass(model, pass, prices, values, draft, plane, found);
+            const int more = find_pass(model, pass, given, draft, plane, found);
             any = more < 0 ? more : any | more;
         }
     }
-    if (any > 0) memcpy(values, draft->codes, 2 * (size_t)model->size);
     if (any == 0) found->count = before;
     return any;
 }
 
-/* Planes are `stride` values apart; those that are not `used` are all zero. */
-static int find_all(const Plan *plan, int16_t *planes, ptrdiff_t stride, const uint8_t *used, const Source *source, Model *model,
-                    Found *found) {
+/* What is to be encoded. Its planes are `stride` codes apart, and first hold the values of the latent in half of the room. */
+typedef struct {
+    const int16_t *symbols; /* [channels][height][width], or NULL with a grade */
+    const Grade *grade;
+    uint16_t *planes;
+    ptrdiff_t stride;
+    uint8_t *used; /* which planes of the latent are not all zero */
+} Source;
+
+/* The magnitudes of a plane; returns whether there are any. */
+static int latent_plane(const Source *source, int channel, Model *model, Given *given) {
+    const Grade *grade = source->grade;
+    given->values = (const int8_t *)(source->planes + channel * source->stride);
+    given->zero_point = grade->zero_point;
+    given->prices = grade->prices + CONTEXTS * channel;
+    return source->used[channel] && quantize_plane(given->values, grade->zero_point, model->size,
+                                                   inverse_step(grade->steps[channel]), grade->round256, model->mag);
+}
+
+/* The same of symbols, which leave their signs for values, and the prices that they have in `own`. */
+static int symbol_plane(const Source *source, const Plan *plan, int channel, Model *model, Price *own, Given *given) {
+    const int16_t *symbols = source->symbols + channel * model->height * model->width;
+    int8_t *signs = (int8_t *)(source->planes + channel * source->stride);
+    int any = 0;
+    memset(model->mag, 0, (size_t)model->size);
+    for (ptrdiff_t y = 0; y < model->height; y++)
+        for (ptrdiff_t x = 0; x < model->width; x++) {
+            const int16_t symbol = *symbols++;
+            const ptrdiff_t i = row_of(model, y, x % 2) + x / 2;
+            signs[i] = (int8_t)(symbol < 0 ? -1 : 1);
+            model->mag[i] = (uint8_t)(symbol < 0 ? -symbol : symbol);
+            any |= symbol;
+        }
+    for (int i = 0; i < CONTEXTS; i++) own[i] = price_of(plan, CONTEXTS * channel + i, 0);
+    given->values = signs;
+    given->zero_point = 0;
+    given->prices = own;
+    return any != 0;
+}
+
+/* Puts the codes of planes in their places. */
+static int find_all(const Plan *plan, const Source *source, Model *model, Found *found) {
     Draft draft = {0};
+    Price own[CONTEXTS];
     found->planes = calloc((size_t)plan->channels, sizeof *found->planes);
     int flag = draft_init(&draft, model) && found->planes ? 0 : -1;
     for (ptrdiff_t i = 0; i < plan->channels && flag >= 0; i++) {
         const int channel = plan->order[i];
         Plane *plane = &found->planes[i];
-        flag = used[channel] ? find_plane(model, plan, channel, planes + channel * stride, source, &draft, plane, found) : 0;
+        Given given;
+        flag = source->grade ? latent_plane(source, channel, model, &given)
+                             : symbol_plane(source, plan, channel, model, own, &given);
+        if (flag) flag = find_plane(model, plan, channel, &given, &draft, plane, found);
         if (flag < 0) break;
+        if (flag) memcpy(source->planes + channel * source->stride, draft.codes, 2 * (size_t)model->size);
         plane->one = flag_one(model) | (uint32_t)flag;
         flag_update(model, flag);
         model_update(model, flag);
@@ -263,13 +295,11 @@ static int find_all(const Plan *plan, int16_t *planes, ptrdiff_t stride, const u
 
 /* ---- the second walk ---- */
 
-/* Two states take turns, so that one can be worked on while the other is. The second begins with the first word that would be
- * written, which so costs nothing; until then all is left to the first. */
 typedef struct {
     uint16_t *words; /* the last one comes first */
     size_t count, capacity;
-    uint32_t state[2];
-    int both;
+    uint32_t state[STATES];
+    int states; /* how many there are by now */
 } Encoder;
 
 /* `inverse` is floor(2^46 / freq) + 1: as the state is below freq * 2^18 by then, the product stays below 2^64, and its upper bits
@@ -278,18 +308,31 @@ static inline uint32_t advanced(uint32_t state, const Code *code) {
     return state + code->start + (uint32_t)(state * code->inverse >> 46) * code->rest;
 }
 
-static void put(Encoder *e, int turn, const Code *code) {
-    uint32_t state = e->state[e->both ? turn : 0];
-    if (state >= code->limit) {
-        if (e->both) {
-            e->words[e->count++] = (uint16_t)state;
-        } else {
-            e->state[!turn] = STATE_START | (state & 0xFFFF);
-            e->both = 1;
-        }
-        state >>= 16;
+/* One more state begins as the word that state `turn` would write, and symbol `number` goes on in the state that now has its turn,
+ * which is returned. */
+static uint32_t begin_state(Encoder *e, uint32_t turn, uint32_t number) {
+    const uint32_t state = e->state[turn], word = STATE_START | (state & 0xFFFF), fresh = (uint32_t)e->states++;
+    const uint32_t now = number & TURNS[e->states];
+    if (now == fresh) {
+        e->state[turn] = word;
+    } else {
+        e->state[turn] = e->state[now];
+        e->state[fresh] = word;
     }
-    e->state[e->both ? turn : 0] = advanced(state, code);
+    e->state[now] = state;
+    return now;
+}
+
+static void put(Encoder *e, uint32_t number, const Code *code) {
+    uint32_t turn = number & TURNS[e->states];
+    if (e->state[turn] >= code->limit) {
+        if (e->states < STATES && (ptrdiff_t)e->count == WORDS_BEFORE[e->states])
+            turn = begin_state(e, turn, number);
+        else
+            e->words[e->count++] = (uint16_t)e->state[turn];
+        e->state[turn] >>= 16;
+    }
+    e->state[turn] = advanced(e->state[turn], code);
 }
 
 static void put_once(Encoder *e, uint32_t start, uint32_t freq) {
@@ -313,39 +356,68 @@ static int put_escape(Encoder *e, uint32_t escaped) {
     return 1;
 }
 
-/* `pairs` pairs of symbols, whose last one is before `at`, without a branch that nothing could foresee. Returns the place
- * behind the words. A function of its own, so that all it needs is in registers. */
-static __attribute__((noinline)) uint16_t *put_pairs(uint32_t state[2], uint16_t *word, const Code *codes,
-                                                     const uint16_t *numbers, const uint32_t *at, ptrdiff_t pairs) {
-    uint32_t a = state[0], b = state[1];
-    for (; pairs > 0; pairs--) {
-        const Code *second = &codes[numbers[*--at]], *first = &codes[numbers[*--at]];
-        *word = (uint16_t)b;
-        word += b >= second->limit;
-        b = b >= second->limit ? b >> 16 : b;
-        *word = (uint16_t)a;
-        word += a >= first->limit;
-        a = a >= first->limit ? a >> 16 : a;
-        a = advanced(a, first);
-        b = advanced(b, second);
+/* Puts a symbol without a branch that nothing could foresee. */
+#define PUT_SYMBOL(state)                                                       \
+    do {                                                                        \
+        const Code *code_ = &codes[numbers[*--at]];                             \
+        const int full_ = (state) >= code_->limit;                              \
+        *word = (uint16_t)(state);                                              \
+        word += full_;                                                          \
+        (state) = advanced(full_ ? (state) >> 16 : (state), code_);             \
+    } while (0)
+
+/* `count` symbols, a multiple of that of the states, whose last one is before `at`. Returns the place behind the words. Functions
+ * of their own, so that all that their loops need is in registers. */
+static __attribute__((noinline)) uint16_t *put_by_two(uint32_t *state, uint16_t *word, const Code *codes,
+                                                      const uint16_t *numbers, const uint32_t *at, ptrdiff_t count) {
+    uint32_t s0 = state[0], s1 = state[1];
+    for (const uint32_t *end = at - count; at > end;) {
+        PUT_SYMBOL(s1);
+        PUT_SYMBOL(s0);
     }
-    state[0] = a;
-    state[1] = b;
+    state[0] = s0;
+    state[1] = s1;
     return word;
 }
 
-/* The symbols at[begin..end] of a plane, which take turns from an even number on. */
+static __attribute__((noinline)) uint16_t *put_by_four(uint32_t *state, uint16_t *word, const Code *codes,
+                                                       const uint16_t *numbers, const uint32_t *at, ptrdiff_t count) {
+    uint32_t s0 = state[0], s1 = state[1], s2 = state[2], s3 = state[3];
+    for (const uint32_t *end = at - count; at > end;) {
+        PUT_SYMBOL(s3);
+        PUT_SYMBOL(s2);
+        PUT_SYMBOL(s1);
+        PUT_SYMBOL(s0);
+    }
+    state[0] = s0;
+    state[1] = s1;
+    state[2] = s2;
+    state[3] = s3;
+    return word;
+}
+
+/* How many of `count` symbols that end with number `end` - 1 can be put at once. */
+static ptrdiff_t at_once(const Encoder *e, ptrdiff_t count, ptrdiff_t end) {
+    if ((e->states != 2 && e->states != 4) || end % e->states) return 0;
+    const ptrdiff_t room = e->states == 2 ? WORDS_BEFORE[2] - (ptrdiff_t)e->count : count;
+    const ptrdiff_t most = room < count ? room : count;
+    return most / e->states * e->states;
+}
+
+/* The symbols at[begin..end] of a plane. */
 static int put_codes(Encoder *e, const Code *codes, const uint16_t *numbers, const uint32_t *at, ptrdiff_t begin,
                      ptrdiff_t end) {
-    if (!words_reserve(e, (size_t)(end - begin) + 2)) return 0;
+    if (!words_reserve(e, (size_t)(end - begin) + STATES)) return 0;
     while (end > begin) {
-        const ptrdiff_t pairs = e->both && end % 2 == 0 ? (end - begin) / 2 : 0;
-        if (pairs) {
-            e->count = (size_t)(put_pairs(e->state, e->words + e->count, codes, numbers, at + end, pairs) - e->words);
-            end -= 2 * pairs;
+        const ptrdiff_t many = at_once(e, end - begin, end);
+        if (many) {
+            uint16_t *word = e->words + e->count;
+            word = (e->states == 2 ? put_by_two : put_by_four)(e->state, word, codes, numbers, at + end, many);
+            e->count = (size_t)(word - e->words);
+            end -= many;
         } else {
             end--;
-            put(e, (int)(end % 2), &codes[numbers[at[end]]]);
+            put(e, (uint32_t)end, &codes[numbers[at[end]]]);
         }
     }
     return 1;
@@ -372,23 +444,24 @@ static int put_predicted(Encoder *e, const Plan *plan, const Model *model, const
     return 1;
 }
 
-static int put_all(Encoder *e, const Plan *plan, const Model *model, const int16_t *planes, ptrdiff_t stride, Found *found) {
+static int put_all(Encoder *e, const Plan *plan, const Model *model, const Source *source, Found *found) {
     e->state[0] = STATE_START;
+    e->states = 1;
     for (ptrdiff_t i = plan->channels; i-- > 0;) {
         const int channel = plan->order[i];
         const Plane *plane = &found->planes[i];
         const uint32_t one = plane->one & ~1u, flag = plane->one & 1;
-        const uint16_t *numbers = (const uint16_t *)planes + channel * stride;
+        const uint16_t *numbers = source->planes + channel * source->stride;
         const int8_t *w = plan->mean_w + 4 * channel;
         if (flag && (w[0] || w[1] || w[2] || w[3] ? !put_predicted(e, plan, model, numbers, found)
                                                   : !put_plane(e, plan, model, numbers, plane, found)))
             return 0;
-        if (!words_reserve(e, 5)) return 0; /* one of the flag, and four of the states after the last one */
+        if (!words_reserve(e, 1 + 2 * STATES)) return 0; /* those of the states come after the last flag */
         put_once(e, flag ? 0 : one, flag ? one : PROB_SCALE - one);
     }
-    for (int turn = e->both; turn >= 0; turn--) {
-        e->words[e->count++] = (uint16_t)(e->state[turn] >> 16);
-        e->words[e->count++] = (uint16_t)e->state[turn];
+    for (int i = e->states; i-- > 0;) {
+        e->words[e->count++] = (uint16_t)(e->state[i] >> 16);
+        e->words[e->count++] = (uint16_t)e->state[i];
     }
     return 1;
 }

@@ -3,16 +3,9 @@
 #ifndef EDGEPRESS_CODER_MODEL_H
 #define EDGEPRESS_CODER_MODEL_H
 
-#include "_coder_plan.h"
+#include "_coder_vector.h"
 
 #define BLOCK 16 /* positions that loops may go on beyond the end of a row or plane */
-
-/* Loops over arrays, for the vector units that the processor turns out to have. */
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
-#define VECTOR __attribute__((noinline, target_clones("avx2", "default")))
-#else
-#define VECTOR __attribute__((noinline))
-#endif
 
 /* A map has its positions in four parts, by even and odd rows and columns: 0 (even, even), 1 (odd, odd), 2 (even, odd), 3 (odd, even). So
  * those of a pass lie side by side, and so do their neighbours. A part has a row and a column of zeros more than it needs, which are
@@ -41,23 +34,6 @@ static inline ptrdiff_t row_of(const Model *model, ptrdiff_t y, ptrdiff_t odd) {
     const ptrdiff_t below = y % 2, part = below == odd ? below : 2 + below;
     return part * model->part + y / 2 * model->pitch;
 }
-
-/* The 8x8 bytes in eight words of eight, rows for columns (Warren: Hacker's Delight, 2012, 7-3). */
-static inline void transpose_8x8(uint64_t *rows) {
-    static const uint64_t masks[3] = {0x00FF00FF00FF00FF, 0x0000FFFF0000FFFF, 0x00000000FFFFFFFF};
-    for (int level = 0; level < 3; level++) {
-        const int apart = 1 << level, shift = 8 << level;
-        for (int i = 0; i < 8; i++) {
-            if (i & apart) continue;
-            const uint64_t swapped = (rows[i] >> shift ^ rows[i + apart]) & masks[level];
-            rows[i] ^= swapped << shift;
-            rows[i + apart] ^= swapped;
-        }
-    }
-}
-
-/* In which order the columns of a tile are taken, so that even and odd ones come to lie side by side. */
-static const ptrdiff_t TILE_ORDER[8] = {0, 2, 4, 6, 1, 3, 5, 7};
 
 static void model_free(Model *model) { free(model->memory); }
 

@@ -8,6 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* States of the arithmetic coder, which take turns by the number of a symbol. All but the first begin with a word that would
+ * else be written, which so costs nothing: the second at once, the others when so many words are written that a small stream
+ * is none the longer. */
+#define STATES 4
+static const ptrdiff_t WORDS_BEFORE[STATES] = {0, 0, 128, 128};
+static const uint32_t TURNS[STATES + 1] = {0, 0, 1, 1, 3}; /* by how many states there are: the bits of the number that count */
+
 #define PROB_BITS 14
 #define PROB_SCALE (1u << PROB_BITS)
 #define STATE_START (1u << 16)
@@ -40,6 +47,8 @@ typedef struct {
     int8_t *mean_w;
     uint8_t *ctx_w, *table_of, *dead, *first;
     Entry *entries;
+    const Entry **entry_of; /* by channel and context */
+    uint8_t *radius;        /* the largest of a channel's entries */
     uint32_t *spans;
     Code *codes;
 } Plan;
@@ -53,6 +62,8 @@ static void plan_free(Plan *plan) {
     free(plan->dead);
     free(plan->first);
     free(plan->entries);
+    free(plan->entry_of);
+    free(plan->radius);
     free(plan->spans);
     free(plan->codes);
     free(plan);
@@ -103,6 +114,17 @@ static int plan_bank(Plan *plan, const uint8_t *radius, ptrdiff_t bank, const ui
     return values == number;
 }
 
+/* What the entries are for; 0 when there are none for a channel. */
+static int plan_channels(Plan *plan, ptrdiff_t bank) {
+    for (ptrdiff_t i = 0; i < CONTEXTS * plan->channels; i++) {
+        if (plan->table_of[i] >= bank) return 0;
+        const Entry *entry = plan->entry_of[i] = &plan->entries[plan->table_of[i]];
+        uint8_t *radius = &plan->radius[i / CONTEXTS];
+        *radius = entry->radius > *radius ? (uint8_t)entry->radius : *radius;
+    }
+    return 1;
+}
+
 /* The plan of the arrays of one table set; NULL with `*bad` 1 when they do not fit together, 0 without memory. */
 static Plan *plan_make(const void *order, const void *mean_w, const void *ctx_w, const void *table_of,
                        const uint8_t *radius, const void *dead, const void *freq, ptrdiff_t channels, ptrdiff_t bank,
@@ -118,16 +140,17 @@ static Plan *plan_make(const void *order, const void *mean_w, const void *ctx_w,
     plan->dead = duplicate(dead, bank);
     plan->first = calloc((size_t)bank, PROB_SCALE >> SLOT_BITS);
     plan->entries = calloc((size_t)bank, sizeof *plan->entries);
+    plan->entry_of = calloc((size_t)(CONTEXTS * channels), sizeof *plan->entry_of);
+    plan->radius = calloc((size_t)channels, 1);
     plan->spans = calloc((size_t)values, sizeof *plan->spans);
     plan->codes = calloc((size_t)values, sizeof *plan->codes);
     if (!plan->order || !plan->mean_w || !plan->ctx_w || !plan->table_of || !plan->dead || !plan->first ||
-        !plan->entries || !plan->spans || !plan->codes) {
+        !plan->entries || !plan->entry_of || !plan->radius || !plan->spans || !plan->codes) {
         plan_free(plan);
         return NULL;
     }
-    int good = plan_bank(plan, radius, bank, freq, values);
+    int good = plan_bank(plan, radius, bank, freq, values) && plan_channels(plan, bank);
     for (ptrdiff_t c = 0; good && c < channels; c++) good = plan->order[c] < channels;
-    for (ptrdiff_t i = 0; good && i < CONTEXTS * channels; i++) good = plan->table_of[i] < bank;
     if (good) return plan;
     plan_free(plan);
     *bad = 1;

@@ -10,7 +10,7 @@ import os
 import warnings
 import weakref
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,46 +42,51 @@ def _load_native() -> ModuleType | None:
     return _coder
 
 
-_native = _load_native()
+_native: Any = _load_native()
 BACKEND = "python" if _native is None else "native"
 if _native is None:
     from . import purecoder  # 10 ms at every start, which the C coder does without
 
 
-class _Prepared(NamedTuple):
-    """What coding at one quality needs of the tables; arrays for the Python coder, bytes for the one in C."""
-
-    plan: Any  # shared by the qualities of a table set
-    steps: Any
-    recon: Any
-    round256: int
-
-
-# By tables, and dropped with them: plans by set, the rest by quality.
+# By tables, and dropped with them: plans by set; for the C coder grades, which is the rest, by quality and zero point.
 _plans: weakref.WeakKeyDictionary[EntropyTables, dict[int, Any]] = weakref.WeakKeyDictionary()
-_prepared: weakref.WeakKeyDictionary[EntropyTables, dict[int, _Prepared]] = weakref.WeakKeyDictionary()
+_grades: weakref.WeakKeyDictionary[EntropyTables, dict[tuple[int, int], Any]] = weakref.WeakKeyDictionary()
+_MAX_GRADES = 16  # of 70 kB for the default package
 
 
-def _prepare(tables: EntropyTables, quality: int) -> _Prepared:
-    qualities = _prepared.get(tables)
-    if qualities is None:
-        qualities = _prepared.setdefault(tables, {})
+def _grade(tables: EntropyTables, quality: int, zero_point: int) -> Any:
+    """What the C coder wants to know, made when it is first needed."""
+    grades = _grades.get(tables)
+    if grades is None:
+        grades = _grades.setdefault(tables, {})
     # The type is part of the check: True would be found as 1.
-    found = qualities.get(quality) if type(quality) is int else None
+    found = grades.get((quality, zero_point)) if type(quality) is int else None
     if found is None:
         quality = check_quality(quality)
-        table_set = tables.set_for(quality)
-        steps, recon = tables.steps(quality), tables.recon[table_set]
-        plan, round256 = _plan(tables, table_set), int(tables.round256[quality - 1])
-        native = _native is not None
-        found = _Prepared(
-            plan, steps.tobytes() if native else steps, recon.tobytes() if native else recon, round256
+        _check_zero_point(zero_point)
+        found = _native.prepare_grade(
+            _plan(tables, quality),
+            tables.steps(quality).tobytes(),
+            _recon(tables, quality).tobytes(),
+            zero_point,
+            _round256(tables, quality),
         )
-        qualities[quality] = found
+        for old in list(grades)[: len(grades) + 1 - _MAX_GRADES]:
+            grades.pop(old, None)
+        grades[quality, zero_point] = found
     return found
 
 
-def _plan(tables: EntropyTables, table_set: int) -> Any:
+def _recon(tables: EntropyTables, quality: int) -> NDArray[np.int8]:
+    return tables.recon[tables.set_for(quality)]
+
+
+def _round256(tables: EntropyTables, quality: int) -> int:
+    return int(tables.round256[quality - 1])
+
+
+def _plan(tables: EntropyTables, quality: int) -> Any:
+    table_set = tables.set_for(check_quality(quality))
     plans = _plans.setdefault(tables, {})
     if table_set not in plans:
         if _native is None:
@@ -112,12 +117,12 @@ def encode_symbols(symbols: NDArray[np.int16], tables: EntropyTables, quality: i
     _check_shape(symbols.shape, tables)
     if symbols.min() < -MAX_SYMBOL or symbols.max() > MAX_SYMBOL:
         raise EdgepressError(f"symbols must be in -{MAX_SYMBOL}..{MAX_SYMBOL}")
-    plan = _prepare(tables, quality).plan
+    plan = _plan(tables, quality)
     if _native is None:
         return purecoder.encode(plan, symbols)
     _, height, width = symbols.shape
     # The C coder reads contiguous arrays where they lie.
-    return _native.encode(plan, np.ascontiguousarray(symbols), height, width)
+    return _encoded(_native.encode, plan, np.ascontiguousarray(symbols), height, width)
 
 
 def encode_latent(latent: NDArray[np.int8], zero_point: int, tables: EntropyTables, quality: int) -> bytes:
@@ -129,12 +134,21 @@ def encode_latent(latent: NDArray[np.int8], zero_point: int, tables: EntropyTabl
     _check_array("latent", latent, np.int8)
     height, width, channels = latent.shape
     _check_shape((channels, height, width), tables)
-    _check_zero_point(zero_point)
-    plan, steps, _, round256 = _prepare(tables, quality)
     if _native is None:
-        return purecoder.encode_latent(plan, latent, zero_point, steps, round256)
-    whole = np.ascontiguousarray(latent)
-    return _native.encode_latent(plan, whole, steps, zero_point, round256, height, width)
+        _check_zero_point(zero_point)
+        steps = tables.steps(check_quality(quality))
+        return purecoder.encode_latent(
+            _plan(tables, quality), latent, zero_point, steps, _round256(tables, quality)
+        )
+    grade = _grade(tables, quality, zero_point)
+    return _encoded(_native.encode_latent, grade, np.ascontiguousarray(latent), height, width)
+
+
+def _encoded(encode: Any, prepared: Any, values: NDArray, height: int, width: int) -> bytes:
+    try:
+        return encode(prepared, values, height, width)
+    except ValueError as error:  # more than fits into the address space of a 32-bit processor
+        raise EdgepressError(str(error)) from None
 
 
 def decode_symbols(
@@ -147,7 +161,7 @@ def decode_symbols(
         EdgepressError: a shape that does not fit the tables.
     """
     _check_shape(shape, tables)
-    plan = _prepare(tables, quality).plan
+    plan = _plan(tables, quality)
     if _native is None:
         return purecoder.decode(plan, bytes(data), shape)
     try:
@@ -167,11 +181,10 @@ def decode_latent(
     if _native is None:
         return dequantize(decode_symbols(data, shape, tables, quality), zero_point, tables, quality)
     _check_shape(shape, tables)
-    _check_zero_point(zero_point)
-    plan, steps, recon, _ = _prepare(tables, quality)
+    grade = _grade(tables, quality, zero_point)
     channels, height, width = shape
     try:
-        latent = _native.decode_latent(plan, bytes(data), recon, steps, zero_point, height, width)
+        latent = _native.decode_latent(grade, bytes(data), height, width)
     except ValueError as error:
         raise CorruptStreamError(str(error)) from None
     return np.frombuffer(latent, np.int8).reshape(height, width, channels)
@@ -189,7 +202,8 @@ def quantize(
     height, width, channels = latent.shape
     _check_shape((channels, height, width), tables)
     _check_zero_point(zero_point)
-    _, steps, _, round256 = _prepare(tables, quality)
+    steps = tables.steps(check_quality(quality))
+    round256 = _round256(tables, quality)
     if _native is None:
         return purecoder.quantize(latent, zero_point, steps, round256)
     symbols = _native.quantize(np.ascontiguousarray(latent), steps, zero_point, round256)
@@ -207,7 +221,7 @@ def dequantize(
     _check_array("symbols", symbols, np.int16)
     _check_shape(symbols.shape, tables)
     _check_zero_point(zero_point)
-    _, steps, recon, _ = _prepare(tables, quality)
+    steps, recon = tables.steps(check_quality(quality)), _recon(tables, quality)
     if _native is None:
         return purecoder.dequantize(symbols, zero_point, steps, recon)
     channels, height, width = symbols.shape

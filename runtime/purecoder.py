@@ -155,8 +155,7 @@ def _add_pass(
 ) -> None:
     """The symbols of a pass, of which the first is number `first` of the plane, then what follows their escapes."""
     starts, freqs, escapes = _coded(plan, residual, entry)
-    turns = [k % 2 for k in range(first, first + len(starts))]
-    units += zip(starts, freqs, turns, strict=True)
+    units += zip(starts, freqs, range(first, first + len(starts)), strict=True)
     for k in escapes:
         units += _escape_units(int(residual[k]), plan.radii[int(entry[k])])
 
@@ -194,9 +193,9 @@ def decode(plan: Plan, data: bytes, shape: tuple[int, int, int]) -> NDArray[np.i
     return symbols
 
 
-def _residual(decoder: RansDecoder, plan: Plan, entry: int, turn: int) -> int | None:
-    """The residual under a bank entry; None for an escape."""
-    index = decoder.symbol(plan.starts[entry], plan.freqs[entry], turn)
+def _residual(decoder: RansDecoder, plan: Plan, entry: int, number: int) -> int | None:
+    """The residual under a bank entry, of symbol `number` of the plane; None for an escape."""
+    index = decoder.symbol(plan.starts[entry], plan.freqs[entry], number)
     return index - plan.radii[entry] if index <= 2 * plan.radii[entry] else None
 
 
@@ -210,7 +209,7 @@ def _decode_passes(
     for number in range(PASSES):
         chosen = step == number
         entries = _entries(magnitudes, channel, plan, maps)[chosen].tolist()
-        found = [_residual(decoder, plan, entry, k % 2) for k, entry in enumerate(entries, first)]
+        found = [_residual(decoder, plan, entry, k) for k, entry in enumerate(entries, first)]
         values = [
             decoder.escape(plan.radii[entry]) if residual is None else residual
             for residual, entry in zip(found, entries, strict=True)

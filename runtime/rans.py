@@ -1,10 +1,11 @@
 """Arithmetic coding by rANS, in Python: units of a start and a frequency out of 2**14 to bytes and back.
 
 Method: rANS (Duda 2013) with the 32-bit state and 16-bit renormalization of Giesen's public-domain `ryg_rans`, and as
-there with two states that take turns (Giesen: Interleaved entropy coders, 2014). The second one begins as the first word that
-the encoder would write, so that it costs nothing; the decoder, once it has no more words, takes that word out of it again and
-goes on with one. A stream is the two final states of the encoder (4 bytes each; only one where no word was ever due) and then
-16-bit words in decoding order, all little-endian.
+there with several states that take turns (Giesen: Interleaved entropy coders, 2014), so that a processor works on four symbols
+at once. All but the first begin as a word that the encoder would write, which so costs nothing; the decoder, having come to
+where that was, takes the word out of the state again and goes on with one less. The second begins at once, the third and the
+fourth after 128 words, since each adds about a byte in the end. A stream is the final states of the encoder (4 bytes each) and
+then 16-bit words in decoding order, all little-endian.
 """
 
 from __future__ import annotations
@@ -20,59 +21,102 @@ STATE_START = 1 << 16
 RAW_FREQ = PROB_SCALE // 2
 MAX_PREFIX = 9  # zeros before an Exp-Golomb number; residuals up to 510 need 8
 
-# What is coded: start and frequency, and which of the two states has its turn.
+# What is coded: start and frequency, and the number of the symbol, which decides whose turn it is.
 Unit = tuple[int, int, int]
+
+STATES = 4
+WORDS_BEFORE = (0, 0, 128, 128)  # how many words there are when a state begins
+TURNS = (0, 0, 1, 1, 3)  # by how many states there are: the bits of a symbol's number that count
 
 
 def rans_encode(units: list[Unit]) -> bytes:
     states = [STATE_START]
-    words = []
-    for start, freq, turn in reversed(units):
-        both = len(states) == 2
-        state = states[turn if both else 0]
-        if state >= freq << 18:
-            if both:
-                words.append(state & 0xFFFF)
+    words: list[int] = []
+    for start, freq, number in reversed(units):
+        turn = number & TURNS[len(states)]
+        if states[turn] >= freq << 18:
+            if len(states) < STATES and len(words) == WORDS_BEFORE[len(states)]:
+                turn = _begin_state(states, turn, number)
             else:
-                states = [STATE_START | state & 0xFFFF] * 2
-                both = True
-            state >>= 16
-        states[turn if both else 0] = (state // freq << PROB_BITS) + start + state % freq
+                words.append(states[turn] & 0xFFFF)
+            states[turn] >>= 16
+        state = states[turn]
+        states[turn] = (state // freq << PROB_BITS) + start + state % freq
     words.reverse()
     return np.array(states, "<u4").tobytes() + np.array(words, "<u2").tobytes()
+
+
+def _begin_state(states: list[int], turn: int, number: int) -> int:
+    """One more state begins as the word that state `turn` would write; symbol `number` goes on in the state returned."""
+    state, fresh = states[turn], len(states)
+    word = STATE_START | state & 0xFFFF
+    now = number & TURNS[fresh + 1]
+    if now == fresh:
+        states[turn] = word
+        states.append(state)
+    else:
+        states[turn], states[now] = states[now], state
+        states.append(word)
+    return now
+
+
+def _states_of(size: int) -> int:
+    """With how many states a stream of `size` bytes begins; 0 when none has that size."""
+    states = 1
+    while states < STATES and size >= 2 * WORDS_BEFORE[states] + 4 * (states + 1):
+        states += 1
+    words = (size - 4 * states) // 2
+    if size < 4 or size % 2 or states < STATES and words > WORDS_BEFORE[states]:
+        return 0
+    return states
 
 
 class RansDecoder:
     """The state of a rANS decoder."""
 
     def __init__(self, data: bytes) -> None:
-        if len(data) < 4 or len(data) % 2 or len(data) == 6:
+        states = _states_of(len(data))
+        if not states:
             raise CorruptStreamError("the compressed data has an impossible length")
-        self.states: list[int] = np.frombuffer(data[:8], "<u4").tolist()
-        self.words = iter(np.frombuffer(data, "<u2", offset=4 * len(self.states)).tolist())
+        self.states: list[int] = np.frombuffer(data[: 4 * states], "<u4").tolist()
+        self.words: list[int] = np.frombuffer(data, "<u2", offset=4 * states).tolist()
+        self.words.reverse()
 
-    def slot(self, turn: int) -> int:
-        """What the state whose turn it is says about the next symbol."""
-        return self.states[turn if len(self.states) == 2 else 0] & (PROB_SCALE - 1)
+    def slot(self, number: int) -> int:
+        """What the state whose turn it is at symbol `number` says about it."""
+        return self.states[number & TURNS[len(self.states)]] & (PROB_SCALE - 1)
 
-    def advance(self, start: int, freq: int, turn: int) -> None:
-        both = len(self.states) == 2
-        state = self.states[turn if both else 0]
-        state = freq * (state >> PROB_BITS) + (state & (PROB_SCALE - 1)) - start
-        if state < STATE_START:
-            word = next(self.words, None)
-            if word is None:  # the one that the other state began as
-                if not both or self.states[1 - turn] >> 16 != 1:
-                    raise CorruptStreamError("the compressed data ends too early")
-                self.states = [state << 16 | self.states[1 - turn] & 0xFFFF]
-                return
-            state = state << 16 | word
-        self.states[turn if both else 0] = state
+    def advance(self, start: int, freq: int, number: int) -> None:
+        turn = number & TURNS[len(self.states)]
+        state = self.states[turn]
+        state = self.states[turn] = freq * (state >> PROB_BITS) + (state & (PROB_SCALE - 1)) - start
+        if state >= STATE_START:
+            return
+        count = len(self.states)
+        if count > 1 and len(self.words) == WORDS_BEFORE[count - 1]:
+            self._end_state(turn, number)
+        elif self.words:
+            self.states[turn] = state << 16 | self.words.pop()
+        else:
+            raise CorruptStreamError("the compressed data ends too early")
 
-    def symbol(self, starts: list[int], freqs: list[int], turn: int) -> int:
+    def _end_state(self, turn: int, number: int) -> None:
+        """Where the last state ends, it is the word that symbol `number`, in state `turn`, needs."""
+        state, word = self.states[turn], self.states.pop()
+        last = len(self.states)
+        then = number & TURNS[last]
+        if turn == last:
+            word = self.states[then]
+        else:
+            self.states[turn] = self.states[then]
+        if word >> 16 != 1:
+            raise CorruptStreamError("the compressed data ends too early")
+        self.states[then] = state << 16 | word & 0xFFFF
+
+    def symbol(self, starts: list[int], freqs: list[int], number: int) -> int:
         """The index of a symbol under a table of starts and frequencies."""
-        index = bisect_right(starts, self.slot(turn)) - 1
-        self.advance(starts[index], freqs[index], turn)
+        index = bisect_right(starts, self.slot(number)) - 1
+        self.advance(starts[index], freqs[index], number)
         return index
 
     def bit(self, one: int) -> int:
@@ -99,5 +143,5 @@ class RansDecoder:
         return -value if self.raw() else value
 
     def finish(self) -> None:
-        if self.states != [STATE_START] or next(self.words, None) is not None:
+        if self.states != [STATE_START] or self.words:
             raise CorruptStreamError("the compressed data does not end where it should")

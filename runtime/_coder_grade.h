@@ -1,0 +1,102 @@
+/* A grade: what coding at one quality needs beside the plan, prepared once. Part of _coder.c. */
+
+#ifndef EDGEPRESS_CODER_GRADE_H
+#define EDGEPRESS_CODER_GRADE_H
+
+#include "_coder_vector.h"
+
+/* What a context means for a plane, so that one look tells all: how its entry codes a zero (16 bits), its radius (7), and one more than
+ * the magnitude up to which a value that became 1 or -1 is better left out, being nearer to zero than its bits are worth (9). */
+typedef uint32_t Price;
+
+/* What a residual means to the decoder: its magnitude (upper byte) and its value. */
+typedef uint16_t Outcome;
+
+static inline Outcome outcome_of(int residual, int8_t value) {
+    return (Outcome)((residual < 0 ? -residual : residual) << 8 | (uint8_t)value);
+}
+
+typedef struct {
+    uint16_t *steps; /* by channel, in 1/16 of an int8 step */
+    int8_t *recon;   /* by channel, how much nearer to zero 1 and larger symbols become, in 1/128 step */
+    int32_t zero_point;
+    uint32_t round256;
+    Price *prices;          /* by channel and context */
+    Outcome *outcomes;      /* of the residuals of each channel, from -radius on, and one more for the escape */
+    ptrdiff_t *outcomes_at; /* where those of a channel are, that of 0 */
+} Grade;
+
+static void grade_free(Grade *grade) {
+    if (!grade) return;
+    free(grade->steps);
+    free(grade->recon);
+    free(grade->prices);
+    free(grade->outcomes);
+    free(grade->outcomes_at);
+    free(grade);
+}
+
+/* The values of a plane. (255 * 128 + 128) * 65535 + 1024 just fits. */
+VECTOR static void values_of(const int16_t *restrict symbols, ptrdiff_t size, int32_t step16, int32_t one, int32_t more,
+                             int32_t zero_point, int8_t *restrict values) {
+    for (ptrdiff_t i = 0; i < size; i++) {
+        const int32_t symbol = symbols[i], magnitude = symbol < 0 ? -symbol : symbol;
+        const int32_t clipped = magnitude < MAX_SYMBOL ? magnitude : MAX_SYMBOL;
+        const int32_t shift = magnitude == 1 ? one : magnitude ? more : 0;
+        const int32_t value = ((clipped * 128 - shift) * step16 + 1024) >> 11;
+        const int32_t v = zero_point + (symbol < 0 ? -value : value);
+        values[i] = (int8_t)(v < -128 ? -128 : v > 127 ? 127 : v);
+    }
+}
+
+/* The values of `size` symbols of a channel. */
+static void grade_values(const Grade *grade, ptrdiff_t channel, const int16_t *symbols, ptrdiff_t size, int8_t *values) {
+    values_of(symbols, size, grade->steps[channel], grade->recon[2 * channel], grade->recon[2 * channel + 1],
+              grade->zero_point, values);
+}
+
+static Price price_of(const Plan *plan, ptrdiff_t i, uint32_t step16) {
+    const uint8_t number = plan->table_of[i];
+    const Entry *entry = &plan->entries[number];
+    const uint32_t dear = ((128u + plan->dead[number]) * step16 + 4095) >> 12;
+    return entry->zero_code | (uint32_t)entry->radius << 16 | (dear < 256 ? dear : 256) << 23;
+}
+
+static void grade_fill(Grade *grade, const Plan *plan) {
+    int16_t residuals[2 * MAX_RADIUS + 2];
+    int8_t values[2 * MAX_RADIUS + 2];
+    ptrdiff_t at = 0;
+    for (ptrdiff_t i = 0; i < CONTEXTS * plan->channels; i++)
+        grade->prices[i] = price_of(plan, i, grade->steps[i / CONTEXTS]);
+    for (ptrdiff_t c = 0; c < plan->channels; c++) {
+        const int radius = plan->radius[c], count = 2 * radius + 2;
+        for (int i = 0; i < count; i++) residuals[i] = (int16_t)(i - radius);
+        grade_values(grade, c, residuals, count, values);
+        grade->outcomes_at[c] = at + radius;
+        for (int i = 0; i < count; i++) grade->outcomes[at++] = outcome_of(i - radius, values[i]);
+    }
+}
+
+/* NULL without memory. */
+static Grade *grade_make(const Plan *plan, const void *steps, const void *recon, int zero_point, int round256) {
+    const ptrdiff_t channels = plan->channels;
+    Grade *grade = calloc(1, sizeof *grade);
+    ptrdiff_t total = 0;
+    if (!grade) return NULL;
+    for (ptrdiff_t c = 0; c < channels; c++) total += 2 * plan->radius[c] + 2;
+    grade->zero_point = zero_point;
+    grade->round256 = (uint32_t)round256;
+    grade->steps = duplicate(steps, 2 * channels);
+    grade->recon = duplicate(recon, 2 * channels);
+    grade->prices = calloc((size_t)(CONTEXTS * channels), sizeof *grade->prices);
+    grade->outcomes = calloc((size_t)total, sizeof *grade->outcomes);
+    grade->outcomes_at = calloc((size_t)channels, sizeof *grade->outcomes_at);
+    if (grade->steps && grade->recon && grade->prices && grade->outcomes && grade->outcomes_at) {
+        grade_fill(grade, plan);
+        return grade;
+    }
+    grade_free(grade);
+    return NULL;
+}
+
+#endif

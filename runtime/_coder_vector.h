@@ -1,0 +1,52 @@
+/* Loops for vector units, and the order of tiles. Part of _coder.c. */
+
+#ifndef EDGEPRESS_CODER_VECTOR_H
+#define EDGEPRESS_CODER_VECTOR_H
+
+#include "_coder_plan.h"
+
+/* Loops over arrays, for the vector units that the processor turns out to have. */
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
+#define VECTOR __attribute__((noinline, target_clones("avx2", "default")))
+#else
+#define VECTOR __attribute__((noinline))
+/* Whether there is one among the next eight of `left` flags. */
+static inline int any_used(const uint8_t *used, ptrdiff_t left) {
+    uint64_t any = 0;
+    memcpy(&any, used, left < 8 ? (size_t)left : 8);
+    return any != 0;
+}
+
+#endif
+
+#define SWAP(a, b, shift, mask)                                             \
+    do {                                                                    \
+        const uint64_t swapped_ = (rows[a] >> (shift) ^ rows[b]) & (mask);  \
+        rows[a] ^= swapped_ << (shift);                                     \
+        rows[b] ^= swapped_;                                                \
+    } while (0)
+
+/* The 8x8 bytes in eight words of eight, rows for columns (Warren: Hacker's Delight, 2012, 7-3). */
+static inline void transpose_8x8(uint64_t *rows) {
+    for (int i = 0; i < 8; i += 2) SWAP(i, i + 1, 8, 0x00FF00FF00FF00FF);
+    for (int i = 0; i < 8; i += 4) {
+        SWAP(i, i + 2, 16, 0x0000FFFF0000FFFF);
+        SWAP(i + 1, i + 3, 16, 0x0000FFFF0000FFFF);
+    }
+    for (int i = 0; i < 4; i++) SWAP(i, i + 4, 32, 0x00000000FFFFFFFF);
+}
+
+/* In which order the columns of a tile are taken, so that even and odd ones come to lie side by side. */
+static const ptrdiff_t TILE_ORDER[8] = {0, 2, 4, 6, 1, 3, 5, 7};
+
+/* Channels that tiles are moved for together: as many as a line of the cache has of a latent. */
+#define TILE_CHANNELS 64
+
+/* Whether there is one among the next eight of `left` flags. */
+static inline int any_used(const uint8_t *used, ptrdiff_t left) {
+    uint64_t any = 0;
+    memcpy(&any, used, left < 8 ? (size_t)left : 8);
+    return any != 0;
+}
+
+#endif

@@ -1,7 +1,7 @@
 /* The entropy coder in C: the same bytes as purecoder.py, which is its specification in Python.
  *
  * rANS with a 32-bit state and 16-bit words, contexts from symbols already coded (contexts.py). This file is the module; the work
- * is done in _coder_plan.h (tables), _coder_grade.h (a quality), _coder_model.h (contexts), _coder_encode.h and _coder_decode.h. Only the limited API of
+ * is done in _coder_plan.h (tables), _coder_grade.h (a quality), _coder_model.h and _coder_wave.h (contexts), _coder_encode.h and _coder_decode.h. Only the limited API of
  * Python 3.10 is used; all work on bulk data runs without the GIL, where the caller's arrays lie. An array that another thread
  * changes meanwhile gives a wrong result, but no access outside of a buffer. */
 
@@ -133,6 +133,7 @@ static PyObject *encoded(const Plan *plan, const int16_t *symbols, const Grade *
     Model model;
     Found found = {NULL, NULL, 0, 0};
     Encoder encoder = {NULL, 0, 0, {0}, 0};
+    Wave wave = {0};
     int done;
     Py_BEGIN_ALLOW_THREADS;
     const ptrdiff_t channels = plan->channels;
@@ -147,9 +148,10 @@ static PyObject *encoded(const Plan *plan, const int16_t *symbols, const Grade *
             memset(source.planes + c * stride, grade->zero_point, (size_t)model.size);
         to_maps(latent, channels, &model, source.used, 2 * stride, (int8_t *)source.planes);
     }
-    done = done && find_all(plan, &source, &model, &found) && put_all(&encoder, plan, &model, &source, &found);
+    done = done && find_all(plan, &source, &model, &wave, &found) && put_all(&encoder, plan, &model, &wave, &source, &found);
     free(source.planes);
     free(source.used);
+    wave_free(&wave);
     model_free(&model);
     found_free(&found);
     Py_END_ALLOW_THREADS;

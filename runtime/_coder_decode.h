@@ -4,7 +4,7 @@
 #define EDGEPRESS_CODER_DECODE_H
 
 #include "_coder_grade.h"
-#include "_coder_model.h"
+#include "_coder_wave.h"
 
 #define MAX_PREFIX 9
 #define SPARSE 6 /* a plane with at most one in so many symbols that is not zero */
@@ -104,8 +104,8 @@ typedef struct {
     int16_t *residual; /* what they are */
     size_t escapes;    /* of the plane */
     int16_t *symbols;  /* of a plane with a prediction */
+    Wave wave;
     Outcome residuals[2 * MAX_RADIUS + 2]; /* what they become where symbols are wanted: themselves, from -MAX_RADIUS on */
-    Rows rows;
 } Work;
 
 static int work_init(Work *work, const Model *model) {
@@ -114,14 +114,14 @@ static int work_init(Work *work, const Model *model) {
     work->residual = calloc(size, sizeof *work->residual);
     work->symbols = calloc(size, sizeof *work->symbols);
     for (int i = 0; i < 2 * MAX_RADIUS + 2; i++) work->residuals[i] = outcome_of(i - MAX_RADIUS, (int8_t)(i - MAX_RADIUS));
-    return work->escaped && work->residual && work->symbols && rows_init(&work->rows, model->width);
+    return work->escaped && work->residual && work->symbols;
 }
 
 static void work_free(Work *work) {
     free(work->escaped);
     free(work->residual);
     free(work->symbols);
-    free(work->rows.memory);
+    wave_free(&work->wave);
 }
 
 /* Where a loop over symbols stands. */
@@ -254,28 +254,94 @@ static void decode_pass(Decoder *d, Model *model, int pass, const Entry *const *
     if (escapes < 0) take_escapes(d, model, begin, end, entries, work);
 }
 
-/* A plane with a prediction. */
+/* ---- planes with a prediction ---- */
+
+/* Where the loop over symbols of a wave stands. */
+typedef struct {
+    uint32_t state[STATES];
+    const uint8_t *next;
+    ptrdiff_t k;
+    int escape; /* whether symbol k is one */
+    int bad;    /* whether a symbol was out of range */
+} Ride;
+
+/* Takes symbol k + i of a wave out of a state, unless it is an escape. */
+#define TAKE_STEP(state, i)                                                                  \
+    do {                                                                                     \
+        const Step *step_ = &wave->steps[k + (i)];                                           \
+        const Entry *entry_ = entries[wave_context(wave, step_)];                            \
+        const int32_t residual_ = (int32_t)take_symbol(entry_, &(state)) - entry_->radius;   \
+        const uint32_t more_ = (state) << 16 | word_at(next);                                \
+        next += 2 * ((state) < STATE_START);                                                 \
+        (state) = (state) < STATE_START ? more_ : (state);                                   \
+        if (residual_ > entry_->radius) {                                                    \
+            k += (i);                                                                        \
+            escape = 1;                                                                      \
+            goto out;                                                                        \
+        }                                                                                    \
+        const int32_t symbol_ = wave_predict(wave, step_) + residual_;                       \
+        bad |= symbol_ + MAX_SYMBOL < 0 || symbol_ > MAX_SYMBOL;                             \
+        wave_note(wave, step_, symbol_, residual_, mag);                                     \
+        symbols[step_->part] = (int16_t)symbol_;                                             \
+    } while (0)
+
+/* Takes symbols by four states as long as there are words enough, and so many symbols, up to an escape. */
+static __attribute__((noinline)) Ride take_wave(Ride ride, ptrdiff_t end, const uint8_t *last, const Entry *const *entries,
+                                                Wave *wave, uint8_t *restrict mag, int16_t *restrict symbols) {
+    uint32_t s0 = ride.state[0], s1 = ride.state[1], s2 = ride.state[2], s3 = ride.state[3];
+    const uint8_t *next = ride.next;
+    ptrdiff_t k = ride.k;
+    int bad = 0, escape = 0;
+    for (; k + STATES <= end && next <= last; k += STATES) {
+        TAKE_STEP(s0, 0);
+        TAKE_STEP(s1, 1);
+        TAKE_STEP(s2, 2);
+        TAKE_STEP(s3, 3);
+    }
+out:;
+    const Ride after = {{s0, s1, s2, s3}, next, k, escape, bad};
+    return after;
+}
+
+/* What is behind the symbol of a step: the residual of an escape, and the symbol's place in the plane. */
+static void end_step(Decoder *d, const Step *step, int32_t residual, int32_t radius, Model *model, Work *work) {
+    if (residual > radius) residual = decode_escape(d, radius);
+    const int32_t symbol = wave_predict(&work->wave, step) + residual;
+    if ((symbol < -MAX_SYMBOL || symbol > MAX_SYMBOL) && !d->error) d->error = BAD_SYMBOL;
+    wave_note(&work->wave, step, symbol, residual, model->mag);
+    work->symbols[step->part] = (int16_t)symbol;
+}
+
 static void decode_predicted(Decoder *d, Model *model, const Entry *const *entries, Work *work) {
-    const int32_t straight = 16 * model->ctx_w[0];
-    Rows *rows = &work->rows;
-    for (ptrdiff_t y = 0; y < model->height; y++) {
-        const int32_t weight = left_weight(model, y);
-        rows_turn(rows, model, y);
-        int32_t left = y ? rows->symbols_above[0] : 0, magnitude = 0;
-        for (ptrdiff_t x = 0; x < model->width && !d->error; x++) {
-            const Entry *entry = entries[context_of(rows->known[x] + straight * magnitude)];
-            int32_t residual = (int32_t)take_symbol(entry, &d->state[0]) - entry->radius;
-            refill(d, 0);
-            if (residual > entry->radius) residual = decode_escape(d, entry->radius);
-            left = predict(weight, left, rows->predicted[x]) + residual;
-            if ((left < -MAX_SYMBOL || left > MAX_SYMBOL) && !d->error) d->error = BAD_SYMBOL;
-            magnitude = residual < 0 ? -residual : residual;
-            magnitude = magnitude > MAX_SYMBOL ? MAX_SYMBOL : magnitude;
-            rows->mag[x] = (uint8_t)magnitude;
-            rows->symbols[x] = (int16_t)left;
+    Wave *wave = &work->wave;
+    const ptrdiff_t end = model->height * model->width, words = WORDS_BEFORE[STATES - 1] + STATES;
+    if (!wave_init(wave, model)) {
+        d->error = NO_MEMORY;
+        return;
+    }
+    wave_channel(wave, model);
+    for (ptrdiff_t k = 0; k < end && !d->error; k++) {
+        if (d->states == STATES && k % STATES == 0 && k + STATES <= end && d->end - d->next >= 2 * words) {
+            Ride ride = {{0}, d->next, k, 0, 0};
+            memcpy(ride.state, d->state, sizeof ride.state);
+            ride = take_wave(ride, end, d->end - 2 * words, entries, wave, model->mag, work->symbols);
+            memcpy(d->state, ride.state, sizeof ride.state);
+            d->next = ride.next;
+            k = ride.k;
+            if (ride.bad) d->error = BAD_SYMBOL;
+            if (ride.escape) {
+                const Step *step = &wave->steps[k];
+                const int32_t radius = entries[wave_context(wave, step)]->radius;
+                end_step(d, step, radius + 1, radius, model, work);
+                continue;
+            }
+            if (k == end) break;
         }
-        PLACE(model->mag, rows->mag, y, model);
-        PLACE(work->symbols, rows->symbols, y, model);
+        const Step *step = &wave->steps[k];
+        const Entry *entry = entries[wave_context(wave, step)];
+        const int32_t residual = (int32_t)take_symbol(entry, &d->state[(uint32_t)k & TURNS[d->states]]) - entry->radius;
+        refill(d, (uint32_t)k);
+        end_step(d, step, residual, entry->radius, model, work);
     }
 }
 

@@ -7,7 +7,7 @@
 #define EDGEPRESS_CODER_ENCODE_H
 
 #include "_coder_grade.h"
-#include "_coder_model.h"
+#include "_coder_wave.h"
 
 #define WORDS_PER_ESCAPE 18 /* at most: residuals are below 512, 17 bits of Exp-Golomb and the sign */
 
@@ -96,7 +96,7 @@ static uint32_t inverse_step(uint32_t step16) { return ((1u << 20) + step16 - 1)
 
 typedef struct {
     uint32_t one;             /* the frequency of a flag that is 1, a multiple of 4, and the flag itself in the lowest bit */
-    uint32_t escapes[PASSES]; /* how many there are behind each pass */
+    uint32_t escapes[PASSES]; /* how many there are behind each pass; with a prediction in the first, which is all of it */
 } Plane;
 
 /* Codes take the place of their planes. */
@@ -122,19 +122,17 @@ static int keep_escape(Found *found, int32_t residual, int32_t radius) {
 typedef struct {
     uint16_t *codes;
     Price *prices; /* of the contexts of a pass */
-    Rows rows;
 } Draft;
 
 static int draft_init(Draft *draft, const Model *model) {
     draft->codes = calloc((size_t)model->size, sizeof *draft->codes);
     draft->prices = malloc((size_t)(2 * model->part) * sizeof *draft->prices);
-    return draft->codes && draft->prices && rows_init(&draft->rows, model->width);
+    return draft->codes && draft->prices;
 }
 
 static void draft_free(Draft *draft) {
     free(draft->codes);
     free(draft->prices);
-    free(draft->rows.memory);
 }
 
 static int32_t radius_of(Price price) { return price >> 16 & 0x7F; }
@@ -183,43 +181,37 @@ static int find_pass(Model *model, int pass, const Given *given, const Draft *dr
     return any & 1;
 }
 
-/* The same for a whole plane with a prediction, codes row by row; nothing is left out: where the prediction is not zero,
- * neither is the cheapest symbol. */
-static int find_predicted(Model *model, const Given *given, Draft *draft, Found *found) {
-    const int32_t straight = 16 * model->ctx_w[0];
-    Rows *rows = &draft->rows;
-    uint16_t *out = draft->codes;
-    for (ptrdiff_t y = 0; y < model->height; y++) {
-        const ptrdiff_t begin[2] = {row_of(model, y, 0), row_of(model, y, 1)};
-        const int32_t weight = left_weight(model, y);
-        rows_turn(rows, model, y);
-        int32_t left = y ? rows->symbols_above[0] : 0, magnitude = 0;
-        for (ptrdiff_t x = 0; x < model->width; x++) {
-            const ptrdiff_t i = begin[x % 2] + x / 2;
-            const int32_t size = model->mag[i], symbol = given->values[i] < given->zero_point ? -size : size;
-            const Price price = given->prices[context_of(rows->known[x] + straight * magnitude)];
-            const int32_t residual = symbol - predict(weight, left, rows->predicted[x]);
-            left = symbol;
-            magnitude = residual < 0 ? -residual : residual;
-            const int escape = magnitude > radius_of(price);
-            if (escape && !keep_escape(found, residual, radius_of(price))) return -1;
-            *out++ = (uint16_t)((price & 0xFFFF) + (uint32_t)(escape ? radius_of(price) + 1 : residual));
-            magnitude = magnitude > MAX_SYMBOL ? MAX_SYMBOL : magnitude;
-            rows->symbols[x] = (int16_t)symbol;
-            rows->mag[x] = (uint8_t)magnitude;
-        }
-        PLACE(model->mag, rows->mag, y, model);
+/* The same for a whole plane with a prediction; nothing is left out: where the prediction is not zero, neither is the cheapest
+ * symbol. */
+static int find_predicted(Model *model, Wave *wave, const Given *given, Draft *draft, Plane *plane, Found *found) {
+    const ptrdiff_t count = model->height * model->width;
+    plane->escapes[0] = 0;
+    if (!wave_init(wave, model)) return -1;
+    wave_channel(wave, model);
+    for (ptrdiff_t k = 0; k < count; k++) {
+        const Step *step = &wave->steps[k];
+        const int32_t size = model->mag[step->part], symbol = given->values[step->part] < given->zero_point ? -size : size;
+        const int32_t residual = symbol - wave_predict(wave, step);
+        const Price price = given->prices[wave_context(wave, step)];
+        const int32_t radius = radius_of(price);
+        const int escape = (residual < 0 ? -residual : residual) > radius;
+        draft->codes[step->part] = (uint16_t)((price & 0xFFFF) + (uint32_t)(escape ? radius + 1 : residual));
+        wave_note(wave, step, symbol, residual, model->mag);
+        if (!escape) continue;
+        if (!keep_escape(found, residual, radius)) return -1;
+        plane->escapes[0]++;
     }
     return 1;
 }
 
 /* Finds the codes, in the draft, of a plane whose magnitudes are there. Returns whether it is to be coded, -1 without memory. */
-static int find_plane(Model *model, const Plan *plan, int channel, const Given *given, Draft *draft, Plane *plane, Found *found) {
+static int find_plane(Model *model, Wave *wave, const Plan *plan, int channel, const Given *given, Draft *draft, Plane *plane,
+                      Found *found) {
     const size_t before = found->count;
     int any = 0;
     model_channel(model, plan, channel);
     if (model->predicted) {
-        any = find_predicted(model, given, draft, found);
+        any = find_predicted(model, wave, given, draft, plane, found);
     } else {
         for (int pass = 0; pass < PASSES && any >= 0; pass++) {
             const int more = find_pass(model, pass, given, draft, plane, found);
@@ -271,7 +263,7 @@ static int symbol_plane(const Source *source, const Plan *plan, int channel, Mod
 }
 
 /* Puts the codes of planes in their places. */
-static int find_all(const Plan *plan, const Source *source, Model *model, Found *found) {
+static int find_all(const Plan *plan, const Source *source, Model *model, Wave *wave, Found *found) {
     Draft draft = {0};
     Price own[CONTEXTS];
     found->planes = calloc((size_t)plan->channels, sizeof *found->planes);
@@ -282,7 +274,7 @@ static int find_all(const Plan *plan, const Source *source, Model *model, Found 
         Given given;
         flag = source->grade ? latent_plane(source, channel, model, &given)
                              : symbol_plane(source, plan, channel, model, own, &given);
-        if (flag) flag = find_plane(model, plan, channel, &given, &draft, plane, found);
+        if (flag) flag = find_plane(model, wave, plan, channel, &given, &draft, plane, found);
         if (flag < 0) break;
         if (flag) memcpy(source->planes + channel * source->stride, draft.codes, 2 * (size_t)model->size);
         plane->one = flag_one(model) | (uint32_t)flag;
@@ -433,18 +425,22 @@ static int put_plane(Encoder *e, const Plan *plan, const Model *model, const uin
     return 1;
 }
 
-/* A plane with a prediction: all by the first state, and what follows an escape at once. */
-static int put_predicted(Encoder *e, const Plan *plan, const Model *model, const uint16_t *numbers, Found *found) {
-    for (ptrdiff_t k = model->height * model->width; k-- > 0;) {
-        const Code *code = &plan->codes[numbers[k]];
-        if (is_escape(code) && !put_escape(e, found->escaped[--found->count])) return 0;
-        if (!words_reserve(e, 1)) return 0;
-        put(e, 0, code);
+/* A plane with a prediction, in which what an escape stands for follows at once. */
+static int put_predicted(Encoder *e, const Plan *plan, const Model *model, const Wave *wave, const uint16_t *numbers,
+                         const Plane *plane, Found *found) {
+    ptrdiff_t end = model->height * model->width;
+    uint32_t escapes = plane->escapes[0];
+    for (ptrdiff_t k = end; escapes && k-- > 0;) {
+        if (!is_escape(&plan->codes[numbers[wave->order[k]]])) continue;
+        if (!put_codes(e, plan->codes, numbers, wave->order, k + 1, end)) return 0;
+        if (!put_escape(e, found->escaped[--found->count])) return 0;
+        end = k + 1;
+        escapes--;
     }
-    return 1;
+    return put_codes(e, plan->codes, numbers, wave->order, 0, end);
 }
 
-static int put_all(Encoder *e, const Plan *plan, const Model *model, const Source *source, Found *found) {
+static int put_all(Encoder *e, const Plan *plan, const Model *model, const Wave *wave, const Source *source, Found *found) {
     e->state[0] = STATE_START;
     e->states = 1;
     for (ptrdiff_t i = plan->channels; i-- > 0;) {
@@ -453,7 +449,7 @@ static int put_all(Encoder *e, const Plan *plan, const Model *model, const Sourc
         const uint32_t one = plane->one & ~1u, flag = plane->one & 1;
         const uint16_t *numbers = source->planes + channel * source->stride;
         const int8_t *w = plan->mean_w + 4 * channel;
-        if (flag && (w[0] || w[1] || w[2] || w[3] ? !put_predicted(e, plan, model, numbers, found)
+        if (flag && (w[0] || w[1] || w[2] || w[3] ? !put_predicted(e, plan, model, wave, numbers, plane, found)
                                                   : !put_plane(e, plan, model, numbers, plane, found)))
             return 0;
         if (!words_reserve(e, 1 + 2 * STATES)) return 0; /* those of the states come after the last flag */

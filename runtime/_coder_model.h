@@ -133,11 +133,6 @@ static inline int32_t context_of(int32_t activity) {
     return bucket < 0 ? 0 : bucket < CONTEXTS - 1 ? bucket : CONTEXTS - 1;
 }
 
-/* The part of 16 * activity that the planes before have told. */
-static inline int32_t known_of(const Model *model, const uint8_t *w, ptrdiff_t i) {
-    return w[2] * model->fast[i] + w[3] * model->slow[i] + w[4] * model->around[i] + 16 * w[5];
-}
-
 VECTOR static void contexts_alone(const uint16_t *restrict fast, const uint16_t *restrict slow,
                                   const uint16_t *restrict around, ptrdiff_t size, int32_t w_fast, int32_t w_slow,
                                   int32_t w_around, int32_t one, uint8_t *restrict contexts) {
@@ -193,69 +188,6 @@ static void model_update(Model *model, int coded) {
         update_coded(model->fast, model->slow, model->mag, model->size);
     else
         update_zero(model->fast, model->slow, model->size);
-}
-
-/* ---- channels with a prediction, few of learned latents, are coded row by row ---- */
-
-/* A row and the one above it, left to right, with a border of zeros on either side. */
-typedef struct {
-    int16_t *symbols, *symbols_above;
-    uint8_t *mag, *mag_above;
-    int32_t *known;     /* 16 * activity without the left neighbour */
-    int32_t *predicted; /* what the row above adds to the prediction */
-    void *memory;
-} Rows;
-
-static int rows_init(Rows *rows, ptrdiff_t width) {
-    const size_t wide = (size_t)width + 2;
-    uint8_t *memory = calloc(wide, 2 * 4 + 2 * 2 + 2 * 1);
-    rows->memory = memory;
-    if (!memory) return 0;
-    rows->known = (int32_t *)memory;
-    rows->predicted = rows->known + wide;
-    rows->symbols = (int16_t *)(rows->predicted + wide) + 1;
-    rows->symbols_above = rows->symbols + wide;
-    rows->mag = (uint8_t *)(rows->symbols_above + wide - 1) + 1;
-    rows->mag_above = rows->mag + wide;
-    return 1;
-}
-
-/* Turns to row y, once the one before it is known. */
-static void rows_turn(Rows *rows, const Model *model, ptrdiff_t y) {
-    const uint8_t *w = model->ctx_w;
-    const ptrdiff_t width = model->width, last = width - 1;
-    const ptrdiff_t begin[2] = {row_of(model, y, 0), row_of(model, y, 1)};
-    int16_t *symbols = rows->symbols_above;
-    uint8_t *mag = rows->mag_above;
-    rows->symbols_above = rows->symbols;
-    rows->symbols = symbols;
-    rows->mag_above = rows->mag;
-    rows->mag = mag;
-    if (y == 0) memset(rows->mag_above, 0, (size_t)width); /* of the last plane */
-    const uint8_t *top = rows->mag_above;
-    for (ptrdiff_t x = 0; x < width; x++)
-        rows->known[x] = known_of(model, w, begin[x % 2] + x / 2) + 16 * (w[0] * top[x] + w[1] * (top[x - 1] + top[x + 1]));
-
-    const int16_t *before = rows->symbols_above;
-    const int32_t t = model->mean_w[1], tl = model->mean_w[2], tr = model->mean_w[3];
-    for (ptrdiff_t x = 0; x < width; x++)
-        rows->predicted[x] =
-            y ? t * before[x] + tl * before[x ? x - 1 : x] + tr * before[x < last ? x + 1 : x] + 32 : 32;
-}
-
-/* Puts a value of row y in its place in a map. */
-#define PLACE(map, row, y, model)                                                                   \
-    for (ptrdiff_t x_ = 0; x_ < (model)->width; x_++) (map)[row_of(model, y, x_ % 2) + x_ / 2] = (row)[x_]
-
-/* In the first row the left neighbour stands for the top ones, too. */
-static int32_t left_weight(const Model *model, ptrdiff_t y) {
-    const int8_t *w = model->mean_w;
-    return y ? w[0] : w[0] + w[1] + w[2] + w[3];
-}
-
-static inline int32_t predict(int32_t weight, int32_t left, int32_t above) {
-    const int32_t mean = (weight * left + above) >> 6;
-    return mean < -MAX_SYMBOL ? -MAX_SYMBOL : mean > MAX_SYMBOL ? MAX_SYMBOL : mean;
 }
 
 #endif

@@ -7,8 +7,8 @@ Method: context quantization of a weighted sum of neighbouring magnitudes, as in
 Seroussi, Sapiro: LOCO-I, 2000; Wu and Memon: CALIC, 1997), here over space and over the channels coded before. A plane is
 coded in three passes, as in interlaced images: positions of even rows and columns, those of odd rows and columns, which lie
 between four of the first, and the rest, which lie between four of both. No context needs a symbol of its own
-pass, so that a decoder can work on several symbols at once. Channels with a prediction, of which learned latents have few,
-are coded row by row instead, with the neighbours to the left and above.
+pass, so that a decoder can work on several symbols at once. Channels with a prediction use the neighbours to the left and
+above instead, and are coded in waves over four rows each, so that there, too, several symbols wait for none of each other.
 """
 
 from __future__ import annotations
@@ -70,6 +70,16 @@ def pass_of(height: int, width: int) -> NDArray[np.uint8]:
     """The pass 0..2 in which each position is coded, uint8[H,W]; within a pass it is row by row."""
     y, x = np.indices((height, width)) % 2
     return np.where(y == x, y, 2).astype(np.uint8)
+
+
+def wave(height: int, width: int) -> NDArray[np.intp]:
+    """The positions of a plane with a prediction in the order of coding: y * width + x, of height * width.
+
+    In each group of four rows a row is two positions behind the one above it, whose symbol to the upper right it needs.
+    """
+    y, x = np.indices((height, width)).reshape(2, -1)
+    row = y % 4
+    return np.lexsort((row, x + 2 * row, y // 4))
 
 
 def _shifted(values: Ints, rows: int, columns: int) -> Ints:

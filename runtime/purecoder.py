@@ -99,7 +99,8 @@ def encode(plan: Plan, symbols: NDArray[np.int16]) -> bytes:
             continue
         model = model_plane(plane, channel, plan, maps)
         if plan.predicted[channel]:
-            _add_predicted(units, plan, model.residual.ravel(), model.entry.ravel())
+            order = contexts.wave(*plane.shape)
+            _add_predicted(units, plan, model.residual.ravel()[order], model.entry.ravel()[order])
             continue
         first = 0
         for number in range(PASSES):
@@ -163,9 +164,9 @@ def _add_pass(
 def _add_predicted(
     units: list[Unit], plan: Plan, residual: NDArray[np.int32], entry: NDArray[np.int32]
 ) -> None:
-    """The symbols of a plane with a prediction, all by the first state, each followed by what its escape needs."""
+    """The symbols of a plane with a prediction, in the order of coding, each followed by what its escape needs."""
     starts, freqs, escapes = _coded(plan, residual, entry)
-    coded = list(zip(starts, freqs, [0] * len(starts), strict=True))
+    coded = list(zip(starts, freqs, range(len(starts)), strict=True))
     begin = 0
     for k in escapes:
         units += coded[begin : k + 1]
@@ -225,39 +226,43 @@ def _decode_passes(
 def _decode_predicted(
     decoder: RansDecoder, plan: Plan, channel: int, plane: NDArray[np.int16], maps: contexts.Maps
 ) -> None:
-    """The same for a plane with a prediction, row by row."""
+    """The same for a plane with a prediction, in waves."""
+    height, width = plane.shape
     weights = plan.mean_w[channel].tolist()
-    ctx_w = plan.ctx_w[channel]
+    straight_w, diagonal_w = (16 * int(w) for w in plan.ctx_w[channel, 0, :2])
     entries = plan.table_of[channel].tolist()
-    base = maps.known(ctx_w, True)
-    magnitudes = np.zeros(plane.shape, np.int32)
-    for y in range(plane.shape[0]):
-        # What is known of the row before its first symbol: the rows above, and zeros in the row itself.
-        rows = slice(max(y - 1, 0), y + 1)
-        known = (contexts.activity(base[rows], magnitudes[rows], ctx_w, True)[-1] << 4).tolist()
-        _, top, top_left, top_right = (part[-1] for part in contexts.causal(plane[rows]))
-        if y:
-            above = (weights[1] * top + weights[2] * top_left + weights[3] * top_right + 32).tolist()
-            left_w, left = weights[0], int(top[0])
-        else:
-            above = [32] * plane.shape[1]
-            left_w, left = sum(weights), 0
-        straight_w = 16 * int(ctx_w[0, 0])
-        row, sizes, magnitude = [], [], 0
-        for x, rest in enumerate(above):
-            activity = known[x] + straight_w * magnitude >> 4
-            entry = entries[contexts.BUCKETS[min(activity, contexts.LAST_ACTIVITY)]]
-            residual = _residual(decoder, plan, entry, 0)
-            if residual is None:
-                residual = decoder.escape(plan.radii[entry])
-            left = min(max(left_w * left + rest >> 6, -MAX_SYMBOL), MAX_SYMBOL) + residual
-            if not -MAX_SYMBOL <= left <= MAX_SYMBOL:
-                raise CorruptStreamError("the compressed data holds a symbol out of range")
-            magnitude = min(abs(residual), MAX_SYMBOL)
-            row.append(left)
-            sizes.append(magnitude)
-        plane[y], magnitudes[y] = row, sizes
-    maps.update(magnitudes)
+    known = maps.known(plan.ctx_w[channel], True).tolist()
+    # A row above, and a column on either side, of zeros; magnitudes outside count as such.
+    symbols = [[0] * (width + 2) for _ in range(height + 1)]
+    magnitudes = [[0] * (width + 2) for _ in range(height + 1)]
+    for number, position in enumerate(contexts.wave(height, width).tolist()):
+        y, x = divmod(position, width)
+        above, row, i = magnitudes[y], magnitudes[y + 1], x + 1
+        straight, diagonal = row[i - 1] + above[i], above[i - 1] + above[i + 1]
+        activity = known[y][x] + straight_w * straight + diagonal_w * diagonal >> 4
+        entry = entries[contexts.BUCKETS[min(activity, contexts.LAST_ACTIVITY)]]
+        residual = _residual(decoder, plan, entry, number)
+        if residual is None:
+            residual = decoder.escape(plan.radii[entry])
+        seen = _causal(symbols[y], symbols[y + 1], x, y, width)
+        total = sum(w * symbol for w, symbol in zip(weights, seen, strict=True)) + 32 >> 6
+        symbol = min(max(total, -MAX_SYMBOL), MAX_SYMBOL) + residual
+        if not -MAX_SYMBOL <= symbol <= MAX_SYMBOL:
+            raise CorruptStreamError("the compressed data holds a symbol out of range")
+        symbols[y + 1][i] = symbol
+        row[i] = min(abs(residual), MAX_SYMBOL)
+    plane[:] = np.array(symbols)[1:, 1:-1]
+    maps.update(np.array(magnitudes, np.int32)[1:, 1:-1])
+
+
+def _causal(above: list[int], row: list[int], x: int, y: int, width: int) -> tuple[int, int, int, int]:
+    """As `contexts.causal`, for column x of row y; the rows have a zero before their first symbol."""
+    if not y:
+        return (row[x],) * 4
+    top = above[x + 1]
+    if not x:
+        return top, top, top, above[x + 2] if width > 1 else top
+    return row[x], top, above[x], above[x + 2] if x + 1 < width else top
 
 
 def quantize(

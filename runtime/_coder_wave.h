@@ -1,0 +1,105 @@
+/* Planes with a prediction: contexts and predictions from the left and above, in waves over four rows. Part of _coder.c. */
+
+#ifndef EDGEPRESS_CODER_WAVE_H
+#define EDGEPRESS_CODER_WAVE_H
+
+#include "_coder_model.h"
+
+#define ROWS 4 /* of a wave, in which a row is two positions behind the one above, whose symbol to the upper right it needs */
+
+/* A position: its places in rows, with one of zeros above and a column of them on either side, and in the parts of a map; and
+ * those of the symbols that predict it, missing ones being replaced as in contexts.py. */
+typedef struct {
+    uint32_t at, part, left, top, top_left, top_right;
+} Step;
+
+typedef struct {
+    Step *steps;       /* in the order of coding */
+    uint32_t *order;   /* their places in parts */
+    int32_t *known;    /* by part: 16 * activity as far as the planes before tell */
+    int16_t *symbols;  /* by rows */
+    uint8_t *mag;      /* magnitudes of residuals, likewise */
+    ptrdiff_t pitch;
+    const int8_t *mean_w; /* of the channel */
+    int32_t straight, diagonal;
+    void *memory;
+} Wave;
+
+static void wave_free(Wave *wave) { free(wave->memory); }
+
+static Step step_of(const Model *model, ptrdiff_t pitch, ptrdiff_t y, ptrdiff_t x) {
+    const uint32_t at = (uint32_t)((y + 1) * pitch + x + 1), up = at - (uint32_t)pitch;
+    const uint32_t part = (uint32_t)(row_of(model, y, x % 2) + x / 2);
+    const uint32_t top = y ? up : x ? at - 1 : 0, left = x ? at - 1 : top;
+    const Step step = {at, part, left, top, y && x ? up - 1 : top, y && x + 1 < model->width ? up + 1 : top};
+    return step;
+}
+
+static void wave_order(Wave *wave, const Model *model) {
+    const ptrdiff_t width = model->width;
+    ptrdiff_t count = 0;
+    for (ptrdiff_t first = 0; first < model->height; first += ROWS)
+        for (ptrdiff_t time = 0; time < width + 2 * (ROWS - 1); time++)
+            for (ptrdiff_t y = first; y < first + ROWS && y < model->height; y++) {
+                const ptrdiff_t x = time - 2 * (y - first);
+                if (x < 0 || x >= width) continue;
+                wave->steps[count] = step_of(model, wave->pitch, y, x);
+                wave->order[count] = wave->steps[count].part;
+                count++;
+            }
+}
+
+/* Room, when it is first needed; 0 without memory. */
+static int wave_init(Wave *wave, const Model *model) {
+    if (wave->memory) return 1;
+    const size_t rows = (size_t)((model->height + 1) * (model->width + 2)), parts = (size_t)model->size;
+    uint8_t *memory = calloc(parts * (sizeof(Step) + 4 + 4) + rows * (2 + 1), 1);
+    wave->memory = memory;
+    if (!memory) return 0;
+    wave->steps = (Step *)memory;
+    wave->order = (uint32_t *)(wave->steps + parts);
+    wave->known = (int32_t *)(wave->order + parts);
+    wave->symbols = (int16_t *)(wave->known + parts);
+    wave->mag = (uint8_t *)(wave->symbols + rows);
+    wave->pitch = model->width + 2;
+    wave_order(wave, model);
+    return 1;
+}
+
+VECTOR static void known_of(const uint16_t *restrict fast, const uint16_t *restrict slow, const uint16_t *restrict around,
+                            ptrdiff_t size, int32_t w_fast, int32_t w_slow, int32_t w_around, int32_t one,
+                            int32_t *restrict known) {
+    for (ptrdiff_t i = 0; i < size; i++) known[i] = w_fast * fast[i] + w_slow * slow[i] + w_around * around[i] + one;
+}
+
+/* Turns to the model's channel. */
+static void wave_channel(Wave *wave, const Model *model) {
+    const uint8_t *w = model->ctx_w;
+    wave->mean_w = model->mean_w;
+    wave->straight = 16 * w[0];
+    wave->diagonal = 16 * w[1];
+    known_of(model->fast, model->slow, model->around, model->size, w[2], w[3], w[4], 16 * w[5], wave->known);
+}
+
+static inline int32_t wave_context(const Wave *wave, const Step *step) {
+    const uint8_t *here = wave->mag + step->at, *above = here - wave->pitch;
+    return context_of(wave->known[step->part] + wave->straight * (here[-1] + above[0]) +
+                      wave->diagonal * (above[-1] + above[1]));
+}
+
+static inline int32_t wave_predict(const Wave *wave, const Step *step) {
+    const int8_t *w = wave->mean_w;
+    const int16_t *symbols = wave->symbols;
+    const int32_t mean = (w[0] * symbols[step->left] + w[1] * symbols[step->top] + w[2] * symbols[step->top_left] +
+                          w[3] * symbols[step->top_right] + 32) >> 6;
+    return mean < -MAX_SYMBOL ? -MAX_SYMBOL : mean > MAX_SYMBOL ? MAX_SYMBOL : mean;
+}
+
+/* Notes a symbol and the magnitude of its residual, in `mag` by part, too. */
+static inline void wave_note(Wave *wave, const Step *step, int32_t symbol, int32_t residual, uint8_t *mag) {
+    const int32_t size = residual < 0 ? -residual : residual;
+    wave->symbols[step->at] = (int16_t)symbol;
+    wave->mag[step->at] = mag[step->part] = (uint8_t)(size > MAX_SYMBOL ? MAX_SYMBOL : size);
+}
+
+#endif

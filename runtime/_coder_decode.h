@@ -268,8 +268,8 @@ typedef struct {
 /* Takes symbol k + i of a wave out of a state, unless it is an escape. */
 #define TAKE_STEP(state, i)                                                                  \
     do {                                                                                     \
-        const Step *step_ = &wave->steps[k + (i)];                                           \
-        const Entry *entry_ = entries[wave_context(wave, step_)];                            \
+        const Step *step_ = &here.steps[k + (i)];                                            \
+        const Entry *entry_ = entries[wave_context(&here, step_)];                            \
         const int32_t residual_ = (int32_t)take_symbol(entry_, &(state)) - entry_->radius;   \
         const uint32_t more_ = (state) << 16 | word_at(next);                                \
         next += 2 * ((state) < STATE_START);                                                 \
@@ -279,15 +279,16 @@ typedef struct {
             escape = 1;                                                                      \
             goto out;                                                                        \
         }                                                                                    \
-        const int32_t symbol_ = wave_predict(wave, step_) + residual_;                       \
+        const int32_t symbol_ = wave_predict(&here, step_) + residual_;                      \
         bad |= symbol_ + MAX_SYMBOL < 0 || symbol_ > MAX_SYMBOL;                             \
-        wave_note(wave, step_, symbol_, residual_, mag);                                     \
+        wave_note(&here, step_, symbol_, residual_, mag);                                    \
         symbols[step_->part] = (int16_t)symbol_;                                             \
     } while (0)
 
 /* Takes symbols by four states as long as there are words enough, and so many symbols, up to an escape. */
 static __attribute__((noinline)) Ride take_wave(Ride ride, ptrdiff_t end, const uint8_t *last, const Entry *const *entries,
-                                                Wave *wave, uint8_t *restrict mag, int16_t *restrict symbols) {
+                                                const Wave *wave, uint8_t *restrict mag, int16_t *restrict symbols) {
+    const Wave here = *wave; /* a copy, which no store of a byte can change */
     uint32_t s0 = ride.state[0], s1 = ride.state[1], s2 = ride.state[2], s3 = ride.state[3];
     const uint8_t *next = ride.next;
     ptrdiff_t k = ride.k;

@@ -188,15 +188,19 @@ static int find_predicted(Model *model, Wave *wave, const Given *given, Draft *d
     plane->escapes[0] = 0;
     if (!wave_init(wave, model)) return -1;
     wave_channel(wave, model);
+    const Wave here = *wave; /* copies, which no store of a byte can change */
+    const Given from = *given;
+    uint8_t *const mag = model->mag;
+    uint16_t *const codes = draft->codes;
     for (ptrdiff_t k = 0; k < count; k++) {
-        const Step *step = &wave->steps[k];
-        const int32_t size = model->mag[step->part], symbol = given->values[step->part] < given->zero_point ? -size : size;
-        const int32_t residual = symbol - wave_predict(wave, step);
-        const Price price = given->prices[wave_context(wave, step)];
+        const Step *step = &here.steps[k];
+        const int32_t size = mag[step->part], symbol = from.values[step->part] < from.zero_point ? -size : size;
+        const int32_t residual = symbol - wave_predict(&here, step);
+        const Price price = from.prices[wave_context(&here, step)];
         const int32_t radius = radius_of(price);
         const int escape = (residual < 0 ? -residual : residual) > radius;
-        draft->codes[step->part] = (uint16_t)((price & 0xFFFF) + (uint32_t)(escape ? radius + 1 : residual));
-        wave_note(wave, step, symbol, residual, model->mag);
+        codes[step->part] = (uint16_t)((price & 0xFFFF) + (uint32_t)(escape ? radius + 1 : residual));
+        wave_note(&here, step, symbol, residual, mag);
         if (!escape) continue;
         if (!keep_escape(found, residual, radius)) return -1;
         plane->escapes[0]++;

@@ -96,7 +96,7 @@ static inline int32_t wave_predict(const Wave *wave, const Step *step) {
 }
 
 /* Notes a symbol and the magnitude of its residual, in `mag` by part, too. */
-static inline void wave_note(Wave *wave, const Step *step, int32_t symbol, int32_t residual, uint8_t *mag) {
+static inline void wave_note(const Wave *wave, const Step *step, int32_t symbol, int32_t residual, uint8_t *mag) {
     const int32_t size = residual < 0 ? -residual : residual;
     wave->symbols[step->at] = (int16_t)symbol;
     wave->mag[step->at] = mag[step->part] = (uint8_t)(size > MAX_SYMBOL ? MAX_SYMBOL : size);

@@ -7,7 +7,10 @@ setup(
         Extension(
             "edgepress.runtime._coder",
             ["runtime/_coder.c"],
-            depends=[f"runtime/_coder_{part}.h" for part in ("plan", "vector", "grade", "model", "wave", "encode", "decode")],
+            depends=[
+                f"runtime/_coder_{part}.h"
+                for part in ("plan", "vector", "grade", "model", "wave", "encode", "decode")
+            ],
             define_macros=[("Py_LIMITED_API", "0x030A0000")],
             extra_compile_args=["-O3"],
             py_limited_api=True,

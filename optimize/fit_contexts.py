@@ -20,7 +20,9 @@ _SAMPLES = 16384  # of a channel that the regressions see
 _BLOCK = 1024
 _ROUNDS = 6  # of reweighting; the weights move by less than their rounding after that
 _NEAR = 2  # features of neighbours in the plane; the others are known before it
-_MIN_GAIN = 0.04  # of the bits, below which a channel stays without a predictor, and so with passes, two states and thinning
+_MIN_GAIN = (
+    0.04  # of the bits, below which a channel stays without a predictor, and so with passes and thinning
+)
 
 
 @dataclass(frozen=True)

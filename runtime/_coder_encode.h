@@ -162,12 +162,18 @@ typedef struct {
     const Price *prices; /* by context */
 } Given;
 
+/* The prices of `count` contexts, a multiple of BLOCK. */
+static void look_up(const Price *restrict prices, const uint8_t *restrict contexts, ptrdiff_t count, Price *restrict found) {
+    for (ptrdiff_t begin = 0; begin < count; begin += BLOCK)
+        for (ptrdiff_t i = begin; i < begin + BLOCK; i++) found[i] = prices[contexts[i]];
+}
+
 /* Finds the codes of a pass; returns whether any symbol is left, -1 without memory. */
 static int find_pass(Model *model, int pass, const Given *given, const Draft *draft, Plane *plane, Found *found) {
     const ptrdiff_t begin = pass * model->part, count = (pass == 2 ? 2 : 1) * model->part;
     const uint8_t *contexts = model->contexts + begin;
     model_contexts(model, pass);
-    for (ptrdiff_t i = 0; i < count; i++) draft->prices[i] = given->prices[contexts[i]];
+    look_up(given->prices, contexts, count, draft->prices);
     const int any = find_codes(draft->prices, given->values + begin, given->zero_point, count, model->mag + begin,
                                draft->codes + begin);
     plane->escapes[pass] = 0;

@@ -7,16 +7,13 @@
 
 /* Loops over arrays, for the vector units that the processor turns out to have. */
 #if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
+#if __GNUC__ >= 12
+#define VECTOR __attribute__((noinline, target_clones("arch=x86-64-v4", "avx2", "default")))
+#else
 #define VECTOR __attribute__((noinline, target_clones("avx2", "default")))
+#endif
 #else
 #define VECTOR __attribute__((noinline))
-/* Whether there is one among the next eight of `left` flags. */
-static inline int any_used(const uint8_t *used, ptrdiff_t left) {
-    uint64_t any = 0;
-    memcpy(&any, used, left < 8 ? (size_t)left : 8);
-    return any != 0;
-}
-
 #endif
 
 #define SWAP(a, b, shift, mask)                                             \

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .errors import BadPackageError
 from .images import to_gray
-from .interpreter import Network, Tensor
+from .interpreter import Network, Result, Tensor
 from .package import Package
 from .parts import Source
 from .tensors import Move, pixel_reader, pixel_writer
@@ -74,15 +74,26 @@ class Autoencoder:
         def take(tile: Tile, made: NDArray[np.int8]) -> None:
             latent[tile.kept] = made[tile.inner]
 
-        self.analyse(pixels, take)
+        for tile in self._encoder_tiles(pixels.shape):
+            self._analyse_tile(pixels, tile, take)
         return latent
 
-    def analyse(self, pixels: Source, take: Take) -> None:
-        """Call `take` with every tile of an image, in latent positions, and the encoder's output for it [h,w,C]."""
-        for tile in self._tiles(*positions(pixels.shape, self._package), "encoder"):
-            self._analyse_tile(pixels, tile, take)
+    def in_one_tile(self, size: tuple[int, ...]) -> bool:
+        """Whether an image of this size (height, width, ...) goes through the encoder in one piece."""
+        return len(list(self._encoder_tiles(size))) == 1
 
-    def _analyse_tile(self, pixels: Source, tile: Tile, take: Take) -> None:
+    def analyse(self, pixels: Source, use: Callable[[NDArray[np.int8]], Result]) -> Result:
+        """What `use` makes of the latent of an image of one tile: the interpreter's own array, which it must not keep."""
+        (tile,) = self._encoder_tiles(pixels.shape)
+        return self._analyse_tile(pixels, tile, lambda tile, made: use(made))
+
+    def _encoder_tiles(self, size: tuple[int, ...]) -> Iterator[Tile]:
+        """The tiles of an image, in latent positions."""
+        return self._tiles(*positions(size, self._package), "encoder")
+
+    def _analyse_tile(
+        self, pixels: Source, tile: Tile, take: Callable[[Tile, NDArray[np.int8]], Result]
+    ) -> Result:
         package = self._package
         there = tile.times(package.stride)
         part = pixels[there.rows.covered, there.columns.covered]
@@ -97,11 +108,11 @@ class Autoencoder:
             if height < canvas.shape[0]:
                 canvas[height:] = canvas[height - 1]
 
-        def read(stored: np.ndarray) -> None:
+        def read(stored: np.ndarray) -> Result:
             _check_output(stored, (1, tile.rows.size, tile.columns.size, package.latent_channels), "encoder")
-            take(tile, stored[0])
+            return take(tile, stored[0])
 
-        self._encoder.run((1, there.rows.size, there.columns.size, 3), fill, read)
+        return self._encoder.run((1, there.rows.size, there.columns.size, 3), fill, read)
 
     def _tiles(self, rows: int, columns: int, label: str) -> Iterator[Tile]:
         """The tiles of an image of rows x columns latent positions."""

@@ -90,7 +90,7 @@ class Codec:
             quality: 1 (smallest) to 100 (best).
             background: the colour (red, green, blue), 0..255, to put behind transparent pixels.
             exif, icc_profile: to be carried along; nothing is taken from `image.info` unasked.
-            consume: close a PIL.Image as soon as the network has seen it: of large ones, half of the memory.
+            consume: close a PIL.Image, a large one as soon as the network has seen it, which is half of the memory.
 
         Raises:
             UnsupportedImageError: the image has a mode, shape, dtype or size that cannot be encoded.
@@ -102,13 +102,21 @@ class Codec:
         pixels = to_pixels(image, self.max_pixels, background)
         package = self.package
         self._positions(pixels.shape)
-        latent = self._networks.latent(pixels)
         mode = "RGB" if pixels.ndim == 3 else "L"
         height, width = pixels.shape[:2]
-        del pixels
-        if consume and isinstance(image, Image.Image):
-            image.close()
-        payload = coder.encode_latent(latent, package.zero_point, package.tables, quality)
+        networks = self._networks
+
+        def code(latent: NDArray[np.int8]) -> bytes:
+            return coder.encode_latent(latent, package.zero_point, package.tables, quality)
+
+        if networks.in_one_tile(pixels.shape):  # then the latent is coded where it is
+            payload = networks.analyse(pixels, code)
+            _close(image, consume)
+        else:
+            latent = networks.latent(pixels)
+            del pixels
+            _close(image, consume)
+            payload = code(latent)
         return stream.pack(stream.Header(mode, package.model_id, quality, width, height), payload, metadata)
 
     def decode(self, data: bytes) -> Image.Image:
@@ -238,6 +246,11 @@ def default_name() -> str | None:
     """The name of the package that `Codec.load()` takes, or None when no package is installed."""
     names = shipped()
     return next((name for name in ("photo", "conv3", *names) if name in names), None)
+
+
+def _close(image: Image.Image | NDArray[np.uint8], consume: bool) -> None:
+    if consume and isinstance(image, Image.Image):
+        image.close()
 
 
 def _find(name_or_path: str | os.PathLike[str] | None) -> Path:

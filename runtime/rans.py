@@ -66,7 +66,7 @@ def _states_of(size: int) -> int:
     while states < STATES and size >= 2 * WORDS_BEFORE[states] + 4 * (states + 1):
         states += 1
     words = (size - 4 * states) // 2
-    if size < 4 or size % 2 or states < STATES and words > WORDS_BEFORE[states]:
+    if size < 4 or size % 2 or (states < STATES and words > WORDS_BEFORE[states]):
         return 0
     return states
 

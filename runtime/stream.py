@@ -19,7 +19,7 @@ from .metadata import MAX_BYTES as MAX_METADATA
 from .metadata import Metadata
 
 MAGIC = b"EPX"
-VERSION = 1
+VERSION = 2  # 1, of development versions, had two states in its entropy code
 MODES = ("RGB", "L")
 MAX_BYTES = 1 << 28  # of a stream; the largest image that is decoded needs less, even when it is noise
 _HAS_METADATA = 8
@@ -148,9 +148,9 @@ def _parse_header(data: bytes) -> tuple[Header, bool, int]:
         raise CorruptStreamError(_TRUNCATED)
     version, flagged, mode = data[3] >> 4, bool(data[3] & _HAS_METADATA), data[3] & 7
     if version != VERSION:
+        reason = "is of a development version" if version < VERSION else "needs a newer edgepress"
         raise CorruptStreamError(
-            f"the .epx stream has format version {version}, and this edgepress reads {VERSION}: "
-            "it is damaged or needs a newer edgepress"
+            f"the .epx stream has format version {version}, and this edgepress reads {VERSION}: it is damaged or {reason}"
         )
     if mode >= len(MODES):
         raise CorruptStreamError(

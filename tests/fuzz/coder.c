@@ -17,7 +17,7 @@
 #include <stdio.h>
 
 #define MAX_SETS 256
-#define MAX_POSITIONS 24 /* of a plane: keeps one input short, and packages have hundreds of planes */
+#define MAX_VALUES 8192 /* of a latent: keeps one input short */
 
 static struct {
     PyObject *plan;
@@ -114,26 +114,34 @@ static void try_encode(PyObject *plan, Py_ssize_t channels, Py_ssize_t height, P
     free(symbols);
 }
 
-/* Encodes a latent, of which ones may be left out; a stream must come out that decodes. */
+/* Encodes a latent, of which ones may be left out; a stream must come out that decodes, to a latent and to symbols. */
 static void try_latent(PyObject *plan, Py_ssize_t channels, Py_ssize_t height, Py_ssize_t width, Input *input) {
     const Py_ssize_t values = channels * height * width;
     const int zero_point = (int8_t)take(input), rounding = take(input);
     uint16_t *steps = malloc(2 * (size_t)channels);
-    int8_t *latent = calloc((size_t)values, 1);
-    if (!steps || !latent) fail("out of memory");
+    int8_t *recon = malloc(2 * (size_t)channels), *latent = calloc((size_t)values, 1);
+    if (!steps || !recon || !latent) fail("out of memory");
     for (Py_ssize_t c = 0; c < channels; c++) steps[c] = (uint16_t)(16 + 16 * take(input));
+    for (Py_ssize_t c = 0; c < 2 * channels; c++) recon[c] = (int8_t)(37 * c + rounding);
     for (Py_ssize_t i = 0; i < values && input->left; i++) latent[i] = (int8_t)take(input);
-    PyObject *stream = call(encode_latent, Py_BuildValue("Oy#y#iinn", plan, (char *)latent, values, (char *)steps,
-                                                         2 * channels, zero_point, rounding, height, width));
+    PyObject *grade = call(prepare_grade, Py_BuildValue("Oy#y#ii", plan, (char *)steps, 2 * channels, (char *)recon,
+                                                        2 * channels, zero_point, rounding));
+    if (!grade) fail("a grade is refused");
+    PyObject *stream = code(encode_latent, grade, latent, values, height, width);
     if (!stream) fail("a latent cannot be encoded");
     const char *data;
     Py_ssize_t length;
     bytes_of(stream, &data, &length);
-    PyObject *decoded = code(decode, plan, data, length, height, width);
-    if (!decoded) fail("an encoded latent cannot be decoded");
+    PyObject *symbols = code(decode, plan, data, length, height, width);
+    PyObject *decoded = code(decode_latent, grade, data, length, height, width);
+    if (!symbols || !decoded) fail("an encoded latent cannot be decoded");
+    Py_DECREF(symbols);
     Py_DECREF(decoded);
     Py_DECREF(stream);
+    Py_XDECREF(code(decode_latent, grade, input->next, (Py_ssize_t)input->left, height, width));
+    Py_DECREF(grade);
     free(latent);
+    free(recon);
     free(steps);
 }
 
@@ -267,9 +275,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         try_quantizer(&input);
     } else {
         const int set = take(&input) % set_count;
+        const Py_ssize_t most = MAX_VALUES / sets[set].channels;
         Py_ssize_t height = 1 + take(&input), width = 1 + take(&input);
-        if (height > MAX_POSITIONS) height = MAX_POSITIONS;
-        if (height * width > MAX_POSITIONS) width = MAX_POSITIONS / height;
+        if (height > most) height = most;
+        if (height * width > most) width = most / height;
         if (what == 4)
             try_latent(sets[set].plan, sets[set].channels, height, width, &input);
         else if (what == 0)

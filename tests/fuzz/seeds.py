@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from edgepress.runtime import coder
 from edgepress.runtime.package import read_package, shipped
 from edgepress.runtime.tables import EntropyTables
 
-SHAPES = ((1, 1), (2, 3), (1, 17), (4, 5))
+SHAPES = ((1, 1), (2, 3), (1, 17), (4, 5), (6, 16))
+CHANNELS = 16  # of tables that are tried much more often than whole ones, as they take a twentieth of the time
 
 
 def table_arrays(tables: EntropyTables, table_set: int) -> list[bytes]:
@@ -19,6 +21,23 @@ def table_arrays(tables: EntropyTables, table_set: int) -> list[bytes]:
     per_set = (tables.order, tables.mean_w, tables.ctx_w, tables.table_of)
     arrays = [array[table_set].tobytes() for array in per_set]
     return [*arrays, tables.bank_radius.tobytes(), tables.bank_dead.tobytes(), tables.bank_freq.tobytes()]
+
+
+def some_channels(tables: EntropyTables) -> EntropyTables:
+    """The tables for a few of the channels: those with a prediction first, then from everywhere."""
+    predicted = np.flatnonzero(tables.mean_w.any(axis=(0, 2)))[: CHANNELS // 2]
+    spread = np.linspace(0, tables.channels - 1, CHANNELS).astype(int)
+    chosen = np.unique([*predicted, *spread])[:CHANNELS]
+    order = np.argsort([np.argsort(row)[chosen] for row in tables.order], axis=1)
+    return dataclasses.replace(
+        tables,
+        gain=tables.gain[chosen],
+        recon=tables.recon[:, chosen],
+        order=order.astype(np.uint16),
+        mean_w=tables.mean_w[:, chosen],
+        ctx_w=tables.ctx_w[:, chosen],
+        table_of=tables.table_of[:, chosen],
+    )
 
 
 def symbols_like(tables: EntropyTables, shape: tuple[int, int], random: np.random.Generator) -> np.ndarray:
@@ -35,8 +54,8 @@ def write(folder: Path) -> None:
     corpus.mkdir(parents=True, exist_ok=True)
     number = 0
     with (folder / "tables.bin").open("wb") as file:
-        for path in shipped().values():
-            tables = read_package(path).tables
+        whole = [read_package(path).tables for path in shipped().values()]
+        for tables in [*map(some_channels, whole), max(whole, key=lambda t: t.channels)]:
             for table_set in range(tables.sets):
                 for array in table_arrays(tables, table_set):
                     file.write(len(array).to_bytes(4, sys.byteorder) + array)

@@ -185,7 +185,7 @@ def test_info_on_what_it_does_not_know(run, photos, tiny_writer, tmp_path):
     assert code == 1
     assert err == f"edgepress: {notes}: neither a codec package (.epm) nor a compressed image (.epx)\n"
     assert run("info", tmp_path / "none")[2] == f"edgepress: {tmp_path / 'none'}: No such file or directory\n"
-    (tmp_path / "a.epx").write_bytes(b"EPX\x10")
+    (tmp_path / "a.epx").write_bytes(b"EPX\x20")
     assert (
         run("info", tmp_path / "a.epx")[2]
         == f"edgepress: {tmp_path / 'a.epx'}: the .epx stream is truncated\n"

@@ -112,9 +112,11 @@ def test_the_format_has_not_changed():
         bank_dead=np.zeros(2, np.uint8),
         bank_freq=np.array([1000, 3000, 8000, 3000, 1000, 384, 16000, 384], np.uint16),
     )
-    symbols = (rng.randint(-3, 4, (3, 10, 12)) * (rng.random_sample((3, 10, 12)) < 0.4)).astype(np.int16)
-    data = coder.encode_symbols(symbols, tables, 1)
-    assert hashlib.sha256(data).hexdigest()[:16] == "1e2882cc2342bd66"
+    symbols = (rng.randint(-3, 4, (3, 40, 48)) * (rng.random_sample((3, 40, 48)) < 0.4)).astype(np.int16)
+    data = coder.encode_symbols(symbols, tables, 1)  # with all four states
+    assert hashlib.sha256(data).hexdigest()[:16] == "b7234ad1b74a2941"
+    data = coder.encode_symbols(symbols[:, :10, :12], tables, 1)  # with two
+    assert hashlib.sha256(data).hexdigest()[:16] == "918ea45aec484c55"
 
 
 def prediction_by_the_book(plane, y, x, weights):
@@ -187,6 +189,43 @@ def test_contexts_are_those_of_the_specification(size, scale):
         for (y, x), residual in np.ndenumerate(model.residual):
             found[c, y, x] = residual, model.entry[y, x]
     assert found == model_by_the_book(symbols, tables, 0)
+
+
+def test_waves_are_those_of_the_specification():
+    order = contexts.wave(6, 3).tolist()
+    assert order == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]
+    order = contexts.wave(3, 5).tolist()
+    assert order == [0, 1, 2, 5, 3, 6, 4, 7, 10, 8, 11, 9, 12, 13, 14]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (9, 1), (1, 9), (13, 7)])
+def test_waves_bring_neighbours_in_time(size):
+    height, width = size
+    order = [divmod(position, width) for position in contexts.wave(height, width).tolist()]
+    seen = set()
+    for y, x in order:
+        inside = [(y, x - 1), (y - 1, x - 1), (y - 1, x), (y - 1, x + 1)]
+        assert all(place in seen for place in inside if place[0] >= 0 and 0 <= place[1] < width)
+        seen.add((y, x))
+    assert len(order) == len(seen) == height * width
+
+
+@needs_native
+@pytest.mark.parametrize("words", range(120, 140))
+def test_streams_around_the_length_where_states_begin(words):
+    """The third and the fourth state begin at 128 words: on either side of it, and cut there, both coders agree."""
+    tables = random_tables(2, channels=2)
+    symbols = np.zeros((2, 40, 40), np.int16)
+    values = random_symbols(4, (2, 40, 40), 2.0)
+    for count in range(1600):  # the first symbols of the last channel, until the stream has that length
+        symbols[tables.order[1, -1], : count // 40] = values[0, : count // 40]
+        symbols[tables.order[1, -1], count // 40, : count % 40] = values[0, count // 40, : count % 40]
+        data = coder.encode_symbols(symbols, tables, 2)
+        if len(data) >= 2 * words + 8:
+            break
+    assert data == pure_encode(symbols, tables, 2)
+    assert np.array_equal(pure_decode(data, symbols.shape, tables, 2), symbols)
+    assert np.array_equal(coder.decode_symbols(data, symbols.shape, tables, 2), symbols)
 
 
 def test_buckets_are_half_octaves():

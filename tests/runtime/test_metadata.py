@@ -34,7 +34,7 @@ def test_what_is_packed_is_parsed(metadata, payload):
 
 def test_layout_is_the_documented_one():
     block = b"\x01\x03\0\0\0MM*" + b"\x02\x02\0\0\0pr"
-    header = b"EPX\x19abc\x4b\x05\x06"
+    header = b"EPX\x29abc\x4b\x05\x06"
     data = pack(Header("L", b"abc", 75, 5, 6), b"payload", Metadata(b"MM*", b"pr"))
     assert data == with_checksum(header + len(block).to_bytes(4, "little") + block + b"payload")
 
@@ -42,7 +42,7 @@ def test_layout_is_the_documented_one():
 @given(st.binary(max_size=40))
 def test_without_metadata_a_stream_is_what_it_was(payload):
     data = pack(HEADER, payload, Metadata())
-    assert data == with_checksum(b"EPX\x10abc\x4b\xac\x02\xc8\x01" + payload)
+    assert data == with_checksum(b"EPX\x20abc\x4b\xac\x02\xc8\x01" + payload)
     assert not parse_metadata(data)
 
 
@@ -78,7 +78,7 @@ def test_any_bytes_are_a_block_or_an_error(block):
 def test_blocks_that_cannot_be(block):
     with pytest.raises(CorruptStreamError, match="metadata"):
         Metadata.from_bytes(block)
-    start = b"EPX\x18abc\x4b\x05\x06" + len(block).to_bytes(4, "little") + block
+    start = b"EPX\x28abc\x4b\x05\x06" + len(block).to_bytes(4, "little") + block
     for read in (parse, parse_metadata):
         with pytest.raises(CorruptStreamError):
             read(with_checksum(start + b"payload"))
@@ -95,7 +95,7 @@ def test_absurd_lengths_are_damage_and_read_nothing(length):
             self.asked += size
             return super().read(size)
 
-    start = b"EPX\x18abc\x4b\x05\x06" + length.to_bytes(4, "little")
+    start = b"EPX\x28abc\x4b\x05\x06" + length.to_bytes(4, "little")
     for read in (parse, parse_metadata):
         with pytest.raises(CorruptStreamError, match=f"{length} bytes of metadata"):
             read(with_checksum(start))

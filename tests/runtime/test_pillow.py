@@ -150,7 +150,7 @@ def test_broken_data_is_an_os_error_at_load(known, photo):
 
 @pytest.mark.parametrize(
     "start",
-    [b"EPX", b"EPX\x20abc\x4b\x05\x05", b"EPX\x10abc\x00\x05\x05", b"EPX\x10abc\x4b\x00\x05", b"EPY\x10"],
+    [b"EPX", b"EPX\x30abc\x4b\x05\x05", b"EPX\x20abc\x00\x05\x05", b"EPX\x20abc\x4b\x00\x05", b"EPY\x10"],
 )
 def test_headers_that_cannot_be_are_not_identified(start):
     with pytest.raises(UnidentifiedImageError):

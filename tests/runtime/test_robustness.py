@@ -232,8 +232,8 @@ def test_any_bytes_as_a_stream(body):
     """Nothing but our error, or a stream whose checksum is right."""
     for data in (
         body,
-        b"EPX\x10" + body,
-        b"EPX\x10" + body + zlib.crc32(b"EPX\x10" + body).to_bytes(4, "little"),
+        b"EPX\x20" + body,
+        b"EPX\x20" + body + zlib.crc32(b"EPX\x20" + body).to_bytes(4, "little"),
     ):
         try:
             stream_module.parse(data)

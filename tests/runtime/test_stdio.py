@@ -99,7 +99,7 @@ def test_info(pipe, photo, tiny_codec, tiny_package):
     assert code == 0 and json.loads(out)["name"] == "tiny"
     for given, complaint in (
         (b"", "neither a codec package"),
-        (b"EPX\x10", "truncated"),
+        (b"EPX\x20", "truncated"),
         (b"PK\x03\x04", "not a codec package"),
     ):
         code, out, err = pipe(given, "info", "-")

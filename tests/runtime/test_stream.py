@@ -27,7 +27,7 @@ def test_what_is_packed_is_parsed(mode, model_id, quality, width, height, payloa
 
 
 def test_layout_is_the_documented_one():
-    body = b"EPX" + bytes([0x11, 0xAA, 0xBB, 0xCC, 50, 5, 0x80, 0x02]) + b"payload"
+    body = b"EPX" + bytes([0x21, 0xAA, 0xBB, 0xCC, 50, 5, 0x80, 0x02]) + b"payload"
     data = pack(Header("L", b"\xaa\xbb\xcc", 50, 5, 256), b"payload")
     assert data[:-4] == body
     assert parse(bytearray(data)) == parse(memoryview(data)) == parse(data)
@@ -55,14 +55,15 @@ def test_every_truncation_and_every_flipped_bit_is_noticed():
         (b"", "not an .epx"),
         (b"\x89PNG", "not an .epx"),
         (b"EPX", "truncated"),
-        (b"EPX\x20abc\x4b\x01\x01", "newer edgepress"),
-        (b"EPX\x12abc\x4b\x01\x01", "mode 2"),
-        (b"EPX\x10abc\x00\x01\x01", "quality 0"),
-        (b"EPX\x10abc\x65\x01\x01", "quality 101"),
-        (b"EPX\x10abc\x4b\x00\x01", "width or height"),  # zero
-        (b"EPX\x10abc\x4b\x80\x00\x01", "width or height"),  # a longer way to write zero
-        (b"EPX\x10abc\x4b\xff\xff\xff\xff\xff\x01", "width or height"),  # does not end
-        (b"EPX\x10abc\x4b\xff\xff\xff\xff\x7f\x01", "width or height"),  # 2**35 - 1
+        (b"EPX\x30abc\x4b\x01\x01", "newer edgepress"),
+        (b"EPX\x10abc\x4b\x01\x01", "development version"),
+        (b"EPX\x22abc\x4b\x01\x01", "mode 2"),
+        (b"EPX\x20abc\x00\x01\x01", "quality 0"),
+        (b"EPX\x20abc\x65\x01\x01", "quality 101"),
+        (b"EPX\x20abc\x4b\x00\x01", "width or height"),  # zero
+        (b"EPX\x20abc\x4b\x80\x00\x01", "width or height"),  # a longer way to write zero
+        (b"EPX\x20abc\x4b\xff\xff\xff\xff\xff\x01", "width or height"),  # does not end
+        (b"EPX\x20abc\x4b\xff\xff\xff\xff\x7f\x01", "width or height"),  # 2**35 - 1
     ],
 )
 def test_headers_that_cannot_be(start, complaint):

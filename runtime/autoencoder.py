@@ -70,30 +70,20 @@ class Autoencoder:
         """The encoder's output int8[H',W',C] for an image uint8 HxWx3 or HxW."""
         package = self._package
         latent = np.empty((*positions(pixels.shape, package), package.latent_channels), np.int8)
+        for tile in self.encoder_tiles(pixels.shape):
 
-        def take(tile: Tile, made: NDArray[np.int8]) -> None:
-            latent[tile.kept] = made[tile.inner]
+            def keep(made: NDArray[np.int8], tile: Tile = tile) -> None:
+                latent[tile.kept] = made[tile.inner]
 
-        for tile in self._encoder_tiles(pixels.shape):
-            self._analyse_tile(pixels, tile, take)
+            self.analyse(pixels, tile, keep)
         return latent
 
-    def in_one_tile(self, size: tuple[int, ...]) -> bool:
-        """Whether an image of this size (height, width, ...) goes through the encoder in one piece."""
-        return len(list(self._encoder_tiles(size))) == 1
+    def encoder_tiles(self, size: tuple[int, ...]) -> list[Tile]:
+        """The tiles, in latent positions, in which an image of this size (height, width, ...) is encoded."""
+        return list(self._tiles(*positions(size, self._package), "encoder"))
 
-    def analyse(self, pixels: Source, use: Callable[[NDArray[np.int8]], Result]) -> Result:
-        """What `use` makes of the latent of an image of one tile: the interpreter's own array, which it must not keep."""
-        (tile,) = self._encoder_tiles(pixels.shape)
-        return self._analyse_tile(pixels, tile, lambda tile, made: use(made))
-
-    def _encoder_tiles(self, size: tuple[int, ...]) -> Iterator[Tile]:
-        """The tiles of an image, in latent positions."""
-        return self._tiles(*positions(size, self._package), "encoder")
-
-    def _analyse_tile(
-        self, pixels: Source, tile: Tile, take: Callable[[Tile, NDArray[np.int8]], Result]
-    ) -> Result:
+    def analyse(self, pixels: Source, tile: Tile, use: Callable[[NDArray[np.int8]], Result]) -> Result:
+        """What `use` makes of the encoder's output for a tile, int8[h,w,C]: the interpreter's array, which it must not keep."""
         package = self._package
         there = tile.times(package.stride)
         part = pixels[there.rows.covered, there.columns.covered]
@@ -110,7 +100,7 @@ class Autoencoder:
 
         def read(stored: np.ndarray) -> Result:
             _check_output(stored, (1, tile.rows.size, tile.columns.size, package.latent_channels), "encoder")
-            return take(tile, stored[0])
+            return use(stored[0])
 
         return self._encoder.run((1, there.rows.size, there.columns.size, 3), fill, read)
 

@@ -109,8 +109,9 @@ class Codec:
         def code(latent: NDArray[np.int8]) -> bytes:
             return coder.encode_latent(latent, package.zero_point, package.tables, quality)
 
-        if networks.in_one_tile(pixels.shape):  # then the latent is coded where it is
-            payload = networks.analyse(pixels, code)
+        tiles = networks.encoder_tiles(pixels.shape)
+        if len(tiles) == 1:  # then the latent is coded where it is
+            payload = networks.analyse(pixels, tiles[0], code)
             _close(image, consume)
         else:
             latent = networks.latent(pixels)

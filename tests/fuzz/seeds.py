@@ -13,7 +13,9 @@ from edgepress.runtime.package import read_package, shipped
 from edgepress.runtime.tables import EntropyTables
 
 SHAPES = ((1, 1), (2, 3), (1, 17), (4, 5), (6, 16))
-CHANNELS = 16  # of tables that are tried much more often than whole ones, as they take a twentieth of the time
+CHANNELS = (
+    16  # of tables that are tried much more often than whole ones, as they take a twentieth of the time
+)
 
 
 def table_arrays(tables: EntropyTables, table_set: int) -> list[bytes]:

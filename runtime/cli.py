@@ -14,11 +14,11 @@ from .errors import EdgepressError
 from .imagefiles import (
     carried,
     format_of,
-    image_bytes,
     is_readable_image,
     is_srgb,
     is_writable_image,
     read_image,
+    write_image,
 )
 from .modes import Background
 from .stdio import STDIO, label, standard_input, write_output
@@ -165,7 +165,7 @@ def decode(
         codec = chosen or codec_for(parse_header(data).model_id, threads)
         image = codec.decode(data)
         kept = carried(image) if metadata else {}
-        write_output(job.target, image_bytes(image, job.target.suffix or kind.suffix, kept))
+        write_image(job.target, image, job.target.suffix or kind.suffix, kept)
         return Done(f"{label(job.target, 'output')}: {image.width}x{image.height} {image.mode}")
 
     run_jobs(jobs, failures, work, threads, "decoding")

@@ -4,37 +4,52 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 
-def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write `data` to `path` so that readers see the old content or all of the new, never a part.
+def is_special(path: str | os.PathLike[str]) -> bool:
+    """Whether something is there that no file can take the place of: a device, a pipe, a folder."""
+    return Path(path).exists() and not Path(path).is_file()
 
-    The bytes go to a temporary file in the same folder, which is then renamed; a symbolic link keeps pointing where it
-    points, and devices and pipes (`/dev/stdout`) are written directly. When writing fails, nothing is left behind.
+
+@contextlib.contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """A file to write to which afterwards is at `path`; readers see the old content or all of the new, never a part.
+
+    It is a temporary file in the same folder, with the same suffix, which is then renamed; a symbolic link keeps pointing
+    where it points. When writing fails, nothing is left behind.
 
     Raises:
         OSError: the folder does not exist, is not writable, is full, or `path` is a folder.
     """
-    asked = Path(path)
-    if asked.exists() and not asked.is_file():
-        _write_through(asked, data)
-        return
     target = Path(os.path.realpath(path))
     # A short name of its own: the target's may be as long as the file system allows already.
-    temporary = target.parent / f".{os.urandom(8).hex()}.tmp"
+    temporary = target.parent / f".{os.urandom(8).hex()}.tmp{target.suffix[:16]}"
     try:
-        # Mode 0o666 lets the umask decide, as for any new file; tempfile would make it private.
-        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+        with temporary.open("xb") as file:
+            yield file
         temporary.replace(target)
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and error.errno is not None:
             error.filename, error.filename2 = str(path), None  # the file asked for, not the temporary one
         raise
+
+
+def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write `data` to `path` by `atomic_file`, or directly to a device or pipe (`/dev/stdout`).
+
+    Raises:
+        OSError: as for `atomic_file`.
+    """
+    if is_special(path):
+        _write_through(Path(path), data)
+        return
+    with atomic_file(path) as file:
+        file.write(data)
 
 
 def _write_through(path: Path, data: bytes) -> None:

@@ -9,7 +9,9 @@ from typing import IO, Any
 from PIL import Image
 
 from .errors import EdgepressError, UnsupportedImageError
+from .files import atomic_file, is_special
 from .images import READ_ERRORS, check_size
+from .stdio import STDIO, write_output
 
 
 def read_image(source: Path | IO[bytes], max_pixels: int) -> tuple[Image.Image, list[str]]:
@@ -54,23 +56,34 @@ def is_srgb(icc_profile: bytes) -> bool:
     return b"sRGB" in icc_profile or "sRGB".encode("utf-16-be") in icc_profile
 
 
-def image_bytes(image: Image.Image, suffix: str, metadata: dict[str, Any]) -> bytes:
-    """The image in the format of a suffix; made in memory, so that a failure leaves no file.
+def write_image(target: Path, image: Image.Image, suffix: str, metadata: dict[str, Any]) -> None:
+    """Write an image in the format of a suffix to a file, complete or not at all, or to standard output.
 
     Raises:
         EdgepressError: the format does not take this image or its metadata.
+        BrokenPipeError: nobody reads standard output any more.
+        OSError: it cannot be written.
     """
     image.info.pop("icc_profile", None)  # PNG and TIFF would write it unasked
-    buffer = io.BytesIO()
+    if target == STDIO or is_special(target) or target.suffix != suffix:
+        buffer = io.BytesIO()
+        buffer.name = "image" + suffix
+        _save(image, buffer, suffix, metadata)
+        write_output(target, buffer.getvalue())
+        return
+    with atomic_file(target) as file:  # large ones never are in memory as a whole
+        _save(image, file, suffix, metadata)
+
+
+def _save(image: Image.Image, file: IO[bytes], suffix: str, metadata: dict[str, Any]) -> None:
+    """Save to an open file, from whose name Pillow finds the format without importing the common ones."""
     try:
-        buffer.name = (
-            "image" + suffix
-        )  # from a name, Pillow finds the format without importing the common ones
-        image.save(buffer, **metadata)
+        image.save(file, **metadata)
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         remedy = "; --no-metadata leaves EXIF and profile out" if metadata else ""
         raise EdgepressError(f"it cannot be written as {suffix}: {error}{remedy}") from None
-    return buffer.getvalue()
 
 
 def is_readable_image(path: Path) -> bool:

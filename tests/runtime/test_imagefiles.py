@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
-from edgepress.runtime import UnsupportedImageError
-from edgepress.runtime.imagefiles import image_bytes, is_srgb, read_image
+from edgepress.runtime import EdgepressError, UnsupportedImageError
+from edgepress.runtime.imagefiles import is_srgb, read_image, write_image
 
 ORIENTATION = ExifTags.Base.Orientation
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -207,12 +207,24 @@ def test_every_truncation_of_a_file_is_reported_or_read(photo):
     assert all(result == (16, 16) or "\n" not in result for result in outcomes)
 
 
-def test_images_are_written_without_the_profile_unless_told(photo):
+def test_images_are_written_without_the_profile_unless_told(photo, tmp_path):
+    target = tmp_path / "a.png"
     photo.info["icc_profile"] = SRGB
-    assert "icc_profile" not in Image.open(io.BytesIO(image_bytes(photo, ".png", {}))).info
-    photo.info["icc_profile"] = SRGB
-    data = image_bytes(photo, ".png", {"icc_profile": SRGB})
-    assert Image.open(io.BytesIO(data)).info["icc_profile"] == SRGB
+    write_image(target, photo, ".png", {})
+    assert "icc_profile" not in Image.open(target).info
+    write_image(target, photo, ".png", {"icc_profile": SRGB})
+    assert Image.open(target).info["icc_profile"] == SRGB
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_an_image_that_the_format_does_not_take_leaves_the_old_file(photo, tmp_path):
+    target = tmp_path / "a.jpg"
+    target.write_bytes(b"old")
+    with pytest.raises(EdgepressError, match=r"cannot be written as \.jpg"):
+        write_image(target, photo.convert("RGBA"), ".jpg", {})
+    with pytest.raises(EdgepressError, match="no-metadata leaves"):
+        write_image(target, photo, ".jpg", {"exif": b"x" * 70000})
+    assert target.read_bytes() == b"old" and list(tmp_path.iterdir()) == [target]
 
 
 @contextlib.contextmanager

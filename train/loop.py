@@ -70,6 +70,7 @@ def make_objective(config: TrainConfig, images: ImageFolder) -> Objective:
         step_range=(config.step_min, config.step_max),
         trade=config.trade,
         structure=config.structure,
+        fine=config.fine,
         seed=config.seed,
     )
 

@@ -99,6 +99,7 @@ class RateDistortionObjective(Objective):
         unit: of quantization steps, in values of the latent.
         grain: (C,) float32, `int8_grain`: steps are whole multiples of it, and latents limited to 127 of it, as in the codec.
         structure: 0..1, share of 1 - MS-SSIM in D. Its unit is fixed so that both parts weigh about the same on photographs.
+        fine: 0..1, share of that which is 1 - SSIM at the finest scale alone (see `structural_loss`).
     """
 
     PROBES = (1.5, 4.0, 10.0)
@@ -113,6 +114,7 @@ class RateDistortionObjective(Objective):
         step_range: tuple[float, float] = (1.0, 20.0),
         trade: float = 0.4,
         structure: float = 0.0,
+        fine: float = 0.0,
         seed: int = 0,
     ):
         super().__init__(autoencoder, ("bpp", "mse", *(("structural",) if structure else ())))
@@ -120,7 +122,7 @@ class RateDistortionObjective(Objective):
         self.rate = ContextRate(autoencoder.get_layer("latent").output.shape[-1])
         self.unit, self.grain = unit, grain
         self.log_range = tuple(float(np.log(s)) for s in step_range)
-        self.trade, self.structure = trade, structure
+        self.trade, self.structure, self.fine = trade, structure, fine
         self.random = keras.random.SeedGenerator(seed)
 
     def latents(self, x, training=False):
@@ -152,7 +154,7 @@ class RateDistortionObjective(Objective):
         parts = {"bpp": bpp, "mse": error}
         distortion = error
         if self.structure:
-            parts["structural"] = structural_loss(x, decoded)
+            parts["structural"] = structural_loss(x, decoded, self.fine)
             lost = self.STRUCTURE_UNIT * parts["structural"]
             distortion = (1 - self.structure) * error + self.structure * lost
         step = ops.reshape(step, (-1,))
@@ -174,7 +176,8 @@ class RateDistortionObjective(Objective):
                 decoded = to_pixels(self.decoder(z * steps * self.unit))
                 error = float(np.mean((image.astype(float) - decoded) ** 2))
                 if self.structure:
-                    likeness = float(structural_loss(x, decoded[None] / np.float32(255))[0])
+                    unit = decoded[None] / np.float32(255)
+                    likeness = float(structural_loss(x, unit, self.fine)[0])
                     lost = self.STRUCTURE_UNIT * likeness
                     error = (1 - self.structure) * error + self.structure * lost
                 else:

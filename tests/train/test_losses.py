@@ -6,6 +6,7 @@ import skimage.data
 from skimage.metrics import structural_similarity
 
 from edgepress.train.losses import (
+    FINEST,
     Perceptual,
     check_weights,
     hybrid_loss,
@@ -39,6 +40,14 @@ def test_structural_loss_is_that_of_the_scales(pair):
         total += weight * (1 - full[5:-5, 5:-5].mean())
     got = float(structural_loss(*(t[None] for t in pair))[0])
     assert got == pytest.approx(total / sum(weights.values()), abs=1e-4)
+
+
+def test_the_finest_scale_is_plain_ssim(pair):
+    x, y = (t[None] for t in pair)
+    finest = (1 - float(ssim(x, y)[0])) / FINEST
+    assert float(structural_loss(x, y, fine=1.0)[0]) == pytest.approx(finest, abs=1e-6)
+    mixed = 0.25 * finest + 0.75 * float(structural_loss(x, y)[0])
+    assert float(structural_loss(x, y, fine=0.25)[0]) == pytest.approx(mixed, abs=1e-6)
 
 
 @pytest.fixture(scope="module")

@@ -81,7 +81,7 @@ def _table(changes: list[Change]) -> Table:
     table = Table(
         title="Changed beyond the noise", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
-    table.add_column("codec", no_wrap=True, min_width=8)
+    table.add_column("codec", overflow="fold", min_width=8)  # a long name rather than the figures
     table.add_column("figure", no_wrap=True)
     for heading in ("q", "A", "B", "change", "noise"):
         table.add_column(heading, justify="right", no_wrap=True)

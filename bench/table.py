@@ -125,7 +125,7 @@ def notes(result: Result) -> list[str]:
 
 def _table(title: str, headings: list[str]) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("codec", no_wrap=True, min_width=8)
+    table.add_column("codec", overflow="fold", min_width=8)  # a long name rather than the figures
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     return table

@@ -109,3 +109,11 @@ def test_wrong_options_are_usage_errors():
 def test_the_specs_are_explained():
     result = run("--list-codecs")
     assert result.exit_code == 0 and "subsampling=420" in result.stdout
+
+
+def test_long_names_leave_room_for_the_figures(photos, tmp_path, tiny_package):
+    long = tmp_path / ("a-name-of-many-letters-" * 4 + ".epm")
+    long.write_bytes(tiny_package.read_bytes())
+    result = run("--images", photos, "--codec", long, "--qualities", "20,90", "--no-time", "--workers", 1)
+    assert result.exit_code == 0
+    assert "…" not in result.stdout and max(map(len, result.stdout.splitlines())) <= 80

@@ -174,7 +174,7 @@ def _scale_hidden(model: Any, side: _Side, batches: Sequence[np.ndarray]) -> boo
 
 
 def _share(probe: Any, batches: Sequence[np.ndarray], factor: np.ndarray, ends: tuple[float, float]) -> float:
-    """What h times `factor` must be multiplied with, at most 1, so that its range, cut as that of x will be, lies inside the latter."""
+    """What else to multiply h with, at most 1, so that its range, once both are cut for int8, lies inside that of x."""
     counts = np.zeros((2, BINS), np.int64)
     for batch in batches:
         x, hidden, _ = probe(batch, training=False)

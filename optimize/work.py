@@ -24,8 +24,8 @@ from .measure import middle, undelegated_of
 from .mix_channels import mix_channels
 from .prune import prune as prune_weights
 from .recipe import ChannelsPart, LossPart, ModelPart, PrunePart, QuantizePart, Recipe
-from .rewrite import rewrite as rewrite_model
 from .reorder_sums import reorder_sums
+from .rewrite import rewrite as rewrite_model
 from .round_weights import round_weights
 from .source import Source
 from .split import Halves, split

@@ -179,8 +179,8 @@ def int8(
     levels: dict[str, int] = {}
     inputs: tuple[list[np.ndarray], list[np.ndarray]] = [], []
     if not trained:
-        mixed = replace(filled, halves=mix_channels(exact, _parts(exact, images, MIX_IMAGES)))
-        exact = join_branches(mixed, _whole(exact, images, JOIN_IMAGES))
+        filled = replace(filled, halves=mix_channels(exact, _parts(exact, images, MIX_IMAGES)))
+        exact = join_branches(filled, _whole(exact, images, JOIN_IMAGES))
         parts = _parts(exact, images, JOIN_IMAGES)
         exact = equalize(_reordered(exact, parts), parts)
         batches = [part[None] for part in parts]

@@ -21,6 +21,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from .best_range import BINS, best_range
 from .branch_matches import Match, find_matches
 from .graph import Cloner, rebuild, run, trace
 from .latent_range import LatentRange
@@ -148,6 +149,8 @@ def _scale_hidden(model: Any, side: _Side, batches: Sequence[np.ndarray]) -> boo
     np.divide([[low], [high]], HEADROOM * hidden, out=room, where=hidden != 0)
     factor = room.min(axis=0)
     factor[np.isinf(factor)] = 1  # a channel that is always zero
+    if side.x is not model.input:  # a latent's range is given, that of others will be cut
+        factor *= _share(probe, batches, factor, (low, high))
 
     kernel = np.array(side.layer.kernel, np.float64)
     kernel[:, :, channels:] /= factor[:, None]
@@ -168,6 +171,17 @@ def _scale_hidden(model: Any, side: _Side, batches: Sequence[np.ndarray]) -> boo
         maker.bias.assign(np.asarray(maker.bias) * factor)
     side.layer.kernel.assign(kernel)
     return True
+
+
+def _share(probe: Any, batches: Sequence[np.ndarray], factor: np.ndarray, ends: tuple[float, float]) -> float:
+    """What else to multiply h with, at most 1, so that its range, once both are cut for int8, lies inside that of x."""
+    counts = np.zeros((2, BINS), np.int64)
+    for batch in batches:
+        x, hidden, _ = probe(batch, training=False)
+        for count, values in zip(counts, (x, np.asarray(hidden) * factor), strict=True):
+            count += np.histogram(values, BINS, ends)[0]
+    (low, high), (least, most) = (best_range(count, *ends) for count in counts)
+    return min(1.0, low / least if least < 0 else 1.0, high / most if most > 0 else 1.0)
 
 
 def _noise(span: float) -> float:

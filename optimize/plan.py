@@ -83,6 +83,8 @@ class Plan:
             "join_branches",
             "branch_matches",
             "compose",
+            "mix_channels",
+            "reorder_sums",
             "equalize",
             "round_weights",
             "weight_levels",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -21,8 +21,10 @@ from .latent_range import LatentRange, fill_int8
 from .layer_noise import layer_noise, worst_layers
 from .made import Int8, LatentScale, Made, Trained
 from .measure import middle, undelegated_of
+from .mix_channels import mix_channels
 from .prune import prune as prune_weights
 from .recipe import ChannelsPart, LossPart, ModelPart, PrunePart, QuantizePart, Recipe
+from .reorder_sums import reorder_sums
 from .rewrite import rewrite as rewrite_model
 from .round_weights import round_weights
 from .source import Source
@@ -32,8 +34,9 @@ from .weight_levels import coarsen
 Count = Callable[[int], None]  # is told how many steps were done
 LEAST_CROP = 16  # as in the recipe
 COMPOSE_IMAGES = 8  # on which composed convolutions are checked
+MIX_IMAGES = 256  # on which channels between convolutions are mixed: rare extremes decide
 JOIN_IMAGES = 64  # on which the branches of residual blocks are scaled
-NOISE_IMAGES = 16  # on which the layers that stay float, or get fewer levels, are found
+NOISE_IMAGES = 16  # on which sums are reordered, and layers found that stay float or get fewer levels
 PART = 256  # side of the crops on which channels are equalized and weights rounded
 
 
@@ -176,9 +179,10 @@ def int8(
     levels: dict[str, int] = {}
     inputs: tuple[list[np.ndarray], list[np.ndarray]] = [], []
     if not trained:
+        filled = replace(filled, halves=mix_channels(exact, _parts(exact, images, MIX_IMAGES)))
         exact = join_branches(filled, _whole(exact, images, JOIN_IMAGES))
-        parts = _parts(exact, images)
-        exact = equalize(exact, parts)
+        parts = _parts(exact, images, JOIN_IMAGES)
+        exact = equalize(_reordered(exact, parts), parts)
         batches = [part[None] for part in parts]
         inputs = batches, [run(exact.encoder, batch) for batch in batches]
         if settings.weight_noise:
@@ -211,11 +215,18 @@ def _fill(halves: Halves, images: Images, settings: QuantizePart) -> LatentRange
     return fill_int8(halves, _whole(halves, images), settings.latent_unit)
 
 
-def _parts(halves: Halves, images: Images) -> list[np.ndarray]:
+def _reordered(halves: Halves, parts: Sequence[np.ndarray]) -> Halves:
+    batches = [part[None] for part in parts[:NOISE_IMAGES]]
+    encoder = reorder_sums(halves.encoder, batches)
+    decoder = reorder_sums(halves.decoder, [run(halves.encoder, batch) for batch in batches])
+    return replace(halves, encoder=encoder, decoder=decoder)
+
+
+def _parts(halves: Halves, images: Images, count: int) -> list[np.ndarray]:
     """The middles of images from all over the set, of a size that the halves take as it is."""
     unit = halves.latent.unit
     side = halves.latent.tile or max(PART, unit)
-    return [middle(image, unit, side) for image in pick_evenly(list(images.floats), JOIN_IMAGES)]
+    return [middle(image, unit, side) for image in pick_evenly(list(images.floats), count)]
 
 
 def _whole(halves: Halves, images: Images, most: int | None = None) -> list[np.ndarray]:

@@ -16,7 +16,7 @@ Karhunen-Loeve transforms (`train/klt.py`) and the blocks as the identity.
     1x1, 320 to and from 288, at 1/16         360         360
     block 288 (64) at 1/16                    288         288
     sum                                     1,224       1,704
-    in int8, see `optimize/compose.py`      1,488       1,656
+    in int8, see `optimize/join_branches`   1,232       1,656
 
 The second block at 1/4 smooths what the 16x16 blocks of the transform leave at low rates; it costs hardly any weights.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgepress.optimize._int8_ranges import BINS, best_range
+from edgepress.optimize.best_range import BINS, best_range
 
 
 def error(values: np.ndarray, low: float, high: float) -> float:

@@ -81,7 +81,6 @@ class Plan:
             *_CONVERTER,
             "latent_range",
             "join_branches",
-            "branch_matches",
             "compose",
             "equalize",
             "round_weights",

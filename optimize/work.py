@@ -27,7 +27,7 @@ from .rewrite import rewrite as rewrite_model
 from .round_weights import round_weights
 from .source import Source
 from .split import Halves, split
-from .weight_levels import coarsen
+from .weight_levels import coarse_levels
 
 Count = Callable[[int], None]  # is told how many steps were done
 LEAST_CROP = 16  # as in the recipe
@@ -187,7 +187,7 @@ def int8(
         inputs = batches, [run(exact.encoder, batch) for batch in batches]
         if settings.weight_noise:
             some = inputs[0][:NOISE_IMAGES], inputs[1][:NOISE_IMAGES]
-            _, levels = coarsen(exact, some, settings.weight_noise)
+            levels = coarse_levels(exact, some, settings.weight_noise)
             facts["weight_levels"] = levels
 
     def rounded(but: Collection[str]) -> Halves:

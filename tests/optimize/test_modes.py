@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -101,9 +100,9 @@ def test_layers_left_in_float(run, plain):
 
 
 def test_weights_and_channels_of_a_model_of_odd_stride(run):
-    _, figures, _ = run("sequential", "--steps", "4", "--keep-macs", "0.7", "--dead")
+    _, figures, _ = run("sequential", "--steps", "4", "--keep-macs", "0.75", "--dead")
     assert list(rows(figures)) == ["float", "rewritten", "dead", "channels", "pruned", "int8", "package"]
-    assert figures["channels"]["macs_after"] <= 0.7 * figures["channels"]["macs_before"]
+    assert figures["channels"]["macs_after"] <= 0.75 * figures["channels"]["macs_before"]
 
 
 def test_channels_and_comparisons_of_a_model_of_fixed_size(run):
@@ -115,10 +114,3 @@ def test_channels_and_comparisons_of_a_model_of_fixed_size(run):
         "int16x8: int8 weights, 16-bit activations: nearly float quality, but it leaves the fast path" in text
     )
     assert stages["int16x8"]["undelegated"] > 0
-
-
-def test_a_model_that_xnnpack_refuses_as_it_came(run, photographs):
-    _, figures, codec = run("two files")
-    assert figures["undelegated"]["before"]["RESIZE_BILINEAR"] == 2 and not figures["undelegated"]["after"]
-    image = photographs[0][:64, :64]
-    assert np.mean((codec.decode_array(codec.encode(image, 100)) - image.astype(float)) ** 2) < 1000

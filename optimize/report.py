@@ -94,7 +94,7 @@ def search_table(found: Found) -> Table:
             f"{point.bytes / 1000:.1f}",
             f"{point.quality:.2f}",
             *(f"{loss:.3g}" for loss in losses),
-            ", ".join(names.get(id(point), ["" if point.inside else "outside"])),
+            ", ".join([*names.get(id(point), []), *([] if point.inside else ["outside"])]),
         )
     return table
 

@@ -19,6 +19,8 @@ from .convert import COMPARED, MODES
 from .measure import Stage
 from .pipeline import Outcome
 
+WORST = 3  # layers that are named
+
 
 def print_outcome(outcome: Outcome, console: Console) -> None:
     """Choices, the table of stages, and what the package does at other qualities."""
@@ -64,7 +66,13 @@ def _channels(facts: dict[str, Any]) -> Iterator[str]:
 
 
 def _int8(outcome: Outcome) -> Iterator[str]:
-    """Layers that did not become int8, and what there is to know of modes that were only compared."""
+    """Layers that lose most by int8 and those that did not become int8, and what there is to know of modes that were only
+    compared."""
+    layers = [layer for layer in outcome.details.layers if layer.own is not None] if outcome.details else []
+    if layers:
+        worst = sorted(layers, key=lambda layer: layer.own or 0.0)[:WORST]
+        named = ", ".join(f"{layer.name} {layer.own:.1f}" for layer in worst)
+        yield f"layers that add most noise in int8, by own signal-to-noise ratio in dB: {named}"
     if kept := outcome.facts["int8"].get("float_layers"):
         yield f"left in float, since they add most noise: {', '.join(kept)}"
     yield from (f"{stage.name}: {MODES[stage.name]}" for stage in outcome.stages if stage.name in COMPARED)

@@ -103,7 +103,7 @@ def test_layers_that_cannot_be_served_are_named_with_what_to_do(make, message):
 def test_a_layer_that_cannot_be_served_is_no_matter_of_size():
     image = keras.Input((None, None, 3))
     x = layers.LayerNormalization(name="odd")(layers.Conv2D(3, 1)(image))
-    with pytest.raises(UnsupportedModelError, match="layer 'odd': .* are not served") as error:
+    with pytest.raises(UnsupportedModelError, match=r"layer 'odd': .* are not served") as error:
         normalize(keras.Model(image, x))
     assert "size" not in str(error.value)
 

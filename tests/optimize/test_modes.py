@@ -90,6 +90,8 @@ def test_layers_left_in_float(run, plain):
     assert len(left) == 2 and set(left) <= {layer["name"] for layer in figures["layers"]}
     assert f"left in float, since they add most noise: {', '.join(left)}" in text
     assert plain[1]["float_layers"] == []
+    worst = min((layer for layer in plain[1]["layers"] if layer["own"]), key=lambda layer: layer["own"])
+    assert f"own signal-to-noise ratio in dB: {worst['name']} {worst['own']:.1f}" in plain[0]
 
     def to_float(package) -> int:
         return sum(operations(part)["DEQUANTIZE"] for part in (package.encoder, package.decoder))

@@ -42,9 +42,11 @@ def commands(model: str, data: Path, folder: Path, vgg: Path | None, steps: int 
     if vgg:
         made.append(["train", "--recipe", "conv3", *common, "--init", str(start), "--vgg", str(vgg)])
         made[1] += ["-o", str(float_model), "--run", str(folder / model), *shorter[1]]
-    fine_tuning = [] if steps is None else ["--steps", str(max(1, steps // 8))]
+    # conv3 is fine-tuned while weights are pruned, the larger ones after channels were.
+    flag = "--steps" if model == "conv3" else "--distill-steps"
+    fine_tuning = [] if steps is None else [flag, str(max(1, steps // 8))]
     room = optimizers_room()
-    recipe = ["--recipe", str(room / "recipes" / "conv3.toml")] if room else []
+    recipe = ["--recipe", str(room / "recipes" / f"{model}.toml")] if room else []
     made.append(
         ["optimize", str(float_model), "--data", str(data), *recipe, *fine_tuning, "-o", str(package)]
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from statistics import median
 from typing import Protocol
 
@@ -102,7 +103,9 @@ def predict(candidate: Candidate, judged: Sequence[Judged], sensitivity: Mapping
     left = [
         max(0.0, j.float_loss) / sensitivity[j.candidate.keep_macs]
         for j in judged
-        if j.candidate.keep_macs < 1 and sensitivity.get(j.candidate.keep_macs, 0.0) > 0
+        if j.candidate.keep_macs < 1
+        and sensitivity.get(j.candidate.keep_macs, 0.0) > 0
+        and isfinite(j.float_loss)
     ]
     recovered = median(left) if left else _RECOVERS
     added: dict[str, list[float]] = {}

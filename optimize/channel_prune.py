@@ -104,7 +104,7 @@ def choose(found: ChannelPlan, importance: Scores, keep_macs: float, group: int)
         if best < 0:
             raise EdgepressError(
                 f"with {group} channels left everywhere the model still has {now / found.macs():.0%} of its multiply-adds; "
-                f"keep_macs cannot be {keep_macs:g}"
+                f"keep_macs cannot be {keep_macs:g}, unless channels.group is smaller"
             )
         chunk = _chunk(len(queues[best]), group)
         kept[queues[best][:chunk]] = False

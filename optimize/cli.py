@@ -115,8 +115,13 @@ def optimize(
     start = _source(model, encoder, decoder)
     if output.suffix != ".epm":
         raise EdgepressError(f"{output}: the output must end in .epm")
-    if not output.parent.is_dir():
-        raise FileNotFoundError(2, "no such folder", str(output.parent))
+    for file in (
+        output,
+        json_file,
+        report_file,
+    ):  # a run may take hours: what cannot be written is said before it
+        if file and not file.parent.is_dir():
+            raise FileNotFoundError(2, "no such folder", str(file.parent))
 
     def skipped(why: str) -> None:
         click.echo(f"skipped: {why}", err=True)
@@ -144,7 +149,8 @@ def optimize(
                 source=start.name,
                 begin=begin,
                 cache=cache,
-                with_details=report_file is not None,
+                with_layers=json_file is not None,
+                with_pictures=report_file is not None,
             )
     except KeyboardInterrupt:
         hint = "" if no_cache else "; the same command goes on from the last finished stage"

@@ -36,6 +36,7 @@ MODES = {
     "int16x8": "int8 weights, 16-bit activations: nearly float quality, but it leaves the fast path, since XNNPACK has no "
     "kernels for it and TFLite's own run instead",
 }
+COMPARED = ("float16", "dynamic", "int16x8")  # modes that packages are not made of
 Layers = tuple[tuple[str, ...], tuple[str, ...]]
 
 

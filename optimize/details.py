@@ -71,9 +71,15 @@ class Details:
 
 
 def details(
-    plan: Plan, packed: Step[Packed], held_out: Images, recipe: Recipe, cache: Cache, begin: Begin
+    plan: Plan,
+    packed: Step[Packed],
+    held_out: Images,
+    recipe: Recipe,
+    cache: Cache,
+    begin: Begin,
+    pictures: bool = True,
 ) -> Details:
-    """The details of a run, found in the cache or made."""
+    """The details of a run, found in the cache or made; without `pictures` there are no samples."""
 
     def layers() -> list[dict[str, Any]]:
         begin("look at the layers", None)
@@ -87,7 +93,8 @@ def details(
     looked_at = [last, plan.int8, held_out, recipe.measure.side]
     listed = Step(cache, "layers", FIGURES, ("details", "layer_macs", "layer_noise"), looked_at, layers).get()
     inputs = [packed, held_out, recipe.measure.pictures]
-    shown = Step(cache, "pictures", FIGURES, ("details", "graph"), inputs, samples).get()
+    step = Step(cache, "pictures", FIGURES, ("details", "graph"), inputs, samples)
+    shown = step.get() if pictures else []
     return Details(
         [Layer(**{**layer, "shape": tuple(layer["shape"])}) for layer in listed],
         [Sample(**sample) for sample in shown],

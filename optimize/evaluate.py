@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from edgepress.bench.bdrate import bd_rate
@@ -40,6 +41,7 @@ from .stages import latencies, pass_through, probe
 from .step import FIGURES, Kind, Step
 
 _GRID = (*QUALITIES, FINEST)  # of the curves that a BD-rate is taken from
+_PERCENT_PER_DB = 20.0  # what a dB of PSNR is worth in bytes, roughly, where a BD-rate has to be guessed
 _MODULES = ("evaluate", "measure")
 _MEASURED: Kind[Measured] = Kind(
     lambda found: {"figures.json": json.dumps(asdict(found)).encode()},
@@ -80,7 +82,7 @@ class Evaluator:
         self._whole = self._plan(recipe_for(recipe, Candidate(1.0, "ptq")))
 
     def sensitivity(self, keep_macs: float) -> float:
-        """The mean loss of the cut model before fine-tuning, on the images that choose; PSNR stands in for a BD-rate."""
+        """The mean loss of the cut model before fine-tuning, on the images that choose; a BD-rate is guessed from PSNR."""
         if keep_macs >= 1:
             return 0.0
         plan = self._plan(recipe_for(self._recipe, Candidate(keep_macs, "ptq")))
@@ -89,10 +91,11 @@ class Evaluator:
 
         def make() -> float:
             self._begin(f"estimate {keep_macs:.0%}", None)
-            metric = "psnr" if self._budget.metric == "bd-rate" else self._budget.metric
+            guessed = self._budget.metric == "bd-rate"
+            metric = "psnr" if guessed else self._budget.metric
             before = self._float_rows(self._whole, "float")
             rows = self._score(cut.get().model)
-            return sum(halve(_losses(metric, before, rows))[0]) / len(halve(rows)[0])
+            return fmean(halve(_losses(metric, before, rows))[0]) * (_PERCENT_PER_DB if guessed else 1.0)
 
         inputs = [cut, self._whole.tables, self._held_out, self._budget.metric, self._recipe.measure.side]
         return Step(self._cache, "estimate", FIGURES, _MODULES, inputs, make).get()

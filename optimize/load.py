@@ -125,6 +125,10 @@ def _of_any_size(parts: list[Any]) -> tuple[Any, str | None]:
         if square:
             find_latent(*made)  # a map of positions that are no whole pixels can be coded for one size only
         return made
+    except UnsupportedModelError as error:
+        if height is None:  # it says itself which layer, and what to do
+            raise
+        reason = str(error)
     except Exception as error:  # Keras raises nearly every type for a shape that does not fit
         reason = (str(error) or type(error).__name__).splitlines()[0]
     if not square:

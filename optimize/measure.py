@@ -163,10 +163,21 @@ def score_float_files(
     return _scores(images, outputs, sizes)
 
 
-def score_pair(pair: FloatPair, images: Sequence[RGB]) -> Scores:
-    """TFLite models with float ends, in whatever mode; there is no rate, since their latents are not integers."""
+def score_pair(pair: FloatPair, images: Sequence[RGB], tile: int = 0) -> Scores:
+    """TFLite models with float ends, in whatever mode; there is no rate, since their latents are not integers.
+
+    tile: side of the only image that the model takes; 0: it takes any size.
+    """
+    from .graph import in_tiles  # loads Keras
+
     encoder, decoder = TFLite(pair.encoder), TFLite(pair.decoder)
-    outputs = [_pixels(decoder.run(encoder.run(image[None] / np.float32(255)))[0]) for image in images]
+
+    def once(part: NDArray[np.float32]) -> NDArray[np.float32]:
+        return decoder.run(encoder.run(part))
+
+    outputs = [
+        _pixels(in_tiles(once, image[None] / np.float32(255), tile or None, at_once=1)[0]) for image in images
+    ]
     return replace(means(_scores(images, outputs, [0] * len(images))), bpp=None)
 
 

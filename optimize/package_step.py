@@ -102,7 +102,7 @@ def package_step(
             if trained:
                 steps = np.full_like(scale, trained.filled.int8_scale)  # its latent is in int8 steps already
                 rows.append(float_stage("qat", trained.filled.halves, made.twin, steps, codec, images))
-            rows += [compared_stage(mode, pair, images) for mode, pair in others.items()]
+            rows += [compared_stage(mode, pair, images, latent["tile"]) for mode, pair in others.items()]
             rows.append(int8_stage(made.pair, codec, images))
             write_package(path, **details, figures=_figures(scores, len(images)))
             content = path.read_bytes()

@@ -11,6 +11,7 @@ from edgepress.bench.environment import environment
 from edgepress.bench.htmlpage import template
 
 from .budget import UNITS
+from .convert import COMPARED, MODES
 from .measure import Stage
 from .pipeline import Outcome
 from .recipe import recipe_text
@@ -76,6 +77,7 @@ def html_page(outcome: Outcome) -> bytes:
         stages=[
             (stage.name, row) for stage, row in zip(outcome.stages, _changes(outcome.stages), strict=True)
         ],
+        compared=[(stage.name, MODES[stage.name]) for stage in outcome.stages if stage.name in COMPARED],
         qualities=[(stage.name.removeprefix("quality "), _plain(stage)) for stage in outcome.qualities],
         cards=_cards(outcome),
         chart=outcome.found and search_chart(outcome.found),
@@ -89,10 +91,13 @@ def html_page(outcome: Outcome) -> bytes:
 
 
 def _changes(stages: Sequence[Stage]) -> list[list[Cell]]:
-    """The rows of the table; each stage beside the one before it."""
-    rows = []
-    for before, stage in zip([None, *stages], stages, strict=False):
+    """The rows of the table; each stage beside the one before it. Modes that are only compared come from the stage before
+    them, and nothing comes from them."""
+    rows, before = [], None
+    for stage in stages:
         rows.append([_cell(column, before, stage) for column in COLUMNS])
+        if stage.name not in COMPARED:
+            before = stage
     return rows
 
 

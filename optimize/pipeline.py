@@ -40,7 +40,7 @@ class Outcome:
         qualities: rows of the package at QUALITIES.
         recipe: what was asked for; after a search, with what it chose.
         found: by the search inside a budget; None when none was asked for.
-        details: what only the HTML page shows; None unless asked for.
+        details: layers, and the pictures of the HTML page; None unless asked for.
     """
 
     package: Package
@@ -77,6 +77,7 @@ class Outcome:
             "qat": self.facts.get("qat"),
             "stages": [asdict(stage) for stage in self.stages],
             "qualities": [asdict(stage) for stage in self.qualities],
+            "layers": self.details and [asdict(layer) for layer in self.details.layers],
             "search": self.found and self.found.as_dict(),
             "recipe": self.recipe.as_dict(),
         }
@@ -93,7 +94,8 @@ def optimize(
     source: str = "",
     begin: Begin = quiet,
     cache: Cache | None = None,
-    with_details: bool = False,
+    with_layers: bool = False,
+    with_pictures: bool = False,
 ) -> Outcome:
     """Turn a trained autoencoder into a codec package.
 
@@ -107,7 +109,7 @@ def optimize(
         source: what the model came from, for the package's provenance.
         begin: is told what happens, see `plan.Begin`.
         cache: where finished stages are kept and found; None keeps nothing.
-        with_details: also make what only the HTML page shows.
+        with_layers, with_pictures: also look at every layer of the package, and at pictures as well.
 
     Raises: EdgepressError for models, recipes or images that cannot be used; OSError when the output cannot be written.
     """
@@ -130,6 +132,8 @@ def optimize(
         rows = [replace(row, latency_ms=ms) for row, ms in zip(packed.get().rows, times.get(), strict=True)]
         atomic_write(output, packed.get().content)
         package = read_package(output)
-        shown = details(plan, packed, seen, recipe, kept, begin) if with_details else None
+        shown = None
+        if with_layers or with_pictures:
+            shown = details(plan, packed, seen, recipe, kept, begin, with_pictures)
         first = len(rows) - len(QUALITIES)
         return Outcome(package, packed.get().facts, rows[:first], rows[first:], recipe, found, shown)

@@ -60,7 +60,7 @@ class Plan:
                 "dead",
                 ("dead_channels",),
                 [],
-                lambda work, made, _: work.remove_dead(made, self.layer(), images),
+                lambda work, made, _: work.remove_dead(made, self.latent, images),
                 "remove dead channels",
             )
         self.cut = self._channels() if recipe.channels.keep_macs < 1 else None
@@ -70,7 +70,7 @@ class Plan:
                 ("prune",),
                 [recipe.prune, recipe.loss],
                 lambda work, made, count: work.prune(
-                    made, self.latent["tile"], images, recipe.prune, recipe.loss, count
+                    made, self.latent, images, recipe.prune, recipe.loss, count
                 ),
                 "prune and fine-tune",
                 recipe.prune.steps,
@@ -81,7 +81,6 @@ class Plan:
             *_CONVERTER,
             "latent_range",
             "join_branches",
-            "branch_matches",
             "compose",
             "mix_channels",
             "reorder_sums",
@@ -149,7 +148,7 @@ class Plan:
             "cut",
             ("channel_prune",),
             [channels.keep_macs, channels.criterion, channels.group, loss],
-            lambda work, made, _: work.cut_channels(made, self.layer(), images, channels, loss),
+            lambda work, made, _: work.cut_channels(made, self.latent, images, channels, loss),
             f"remove channels, {channels.keep_macs:.0%} of the multiply-adds stay",
         )
         if channels.steps:

@@ -87,7 +87,7 @@ class QuantizePart:
     """mode: one of MODES. latent_unit: the unit of the latent steps in [codec]; 0 takes the int8 step of the widest
     latent channel. fallback: how many layers stay float in mode mixed. The others are those of the training in mode
     qat; its batches and crops are those of [channels]. weight_noise: what coarser weights of one layer may add to the noise of
-    int8 weights, as a share of it, for a smaller package (`weight_levels.coarsen`); 0 leaves all weights as fine as int8.
+    int8 weights, as a share of it, for a smaller package (`weight_levels.coarse_levels`); 0 leaves all weights as fine as int8.
     compose: the encoder's transforms of two levels become one, which costs multiply-adds and saves a rounding (`compose`)."""
 
     mode: str = "ptq"

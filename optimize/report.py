@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator
 from typing import Any
 
 from rich import box
@@ -13,8 +15,11 @@ from edgepress.bench.environment import environment
 
 from .autosearch import Found
 from .budget import UNITS
+from .convert import COMPARED, MODES
 from .measure import Stage
 from .pipeline import Outcome
+
+WORST = 3  # layers that are named
 
 
 def print_outcome(outcome: Outcome, console: Console) -> None:
@@ -36,13 +41,41 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
         f"int8 operations that XNNPACK does not run: {left['before']} before the rewrites, {left['after']} after",
         highlight=False,
     )
+    for line in (*_channels(outcome.facts), *_int8(outcome)):
+        console.print(line, highlight=False)
     if outcome.found:
+        for reason in outcome.found.impossible:
+            console.print(f"not to be had: {reason}", highlight=False)
         console.print(search_table(outcome.found))
         console.print(verdict(outcome.found), style="bold", highlight=False)
     console.print(stage_table("Stage by stage", outcome.stages))
     console.print(stage_table("The package by quality", outcome.qualities))
     for note in NOTES:
         console.print(note, style="dim", highlight=False)
+
+
+def _channels(facts: dict[str, Any]) -> Iterator[str]:
+    """What became of channels, and remarks on it."""
+    if dead := facts.get("dead"):
+        where = ", ".join(f"{layer} {n}" for layer, n in dead["where"].items()) or "none"
+        yield f"channels never active, removed: {where}"
+    if cut := facts.get("channels"):
+        widths = ", ".join(f"{layer} {old} -> {new}" for layer, (old, new) in cut["channels"].items())
+        yield f"multiply-adds per pixel: {cut['macs_before']:,.0f} -> {cut['macs_after']:,.0f}; channels: {widths}"
+        yield from cut["notes"]
+
+
+def _int8(outcome: Outcome) -> Iterator[str]:
+    """Layers that lose most by int8 and those that did not become int8, and what there is to know of modes that were only
+    compared."""
+    layers = [layer for layer in outcome.details.layers if layer.own is not None] if outcome.details else []
+    if layers:
+        worst = sorted(layers, key=lambda layer: layer.own or 0.0)[:WORST]
+        named = ", ".join(f"{layer.name} {layer.own:.1f}" for layer in worst)
+        yield f"layers that add most noise in int8, by own signal-to-noise ratio in dB: {named}"
+    if kept := outcome.facts["int8"].get("float_layers"):
+        yield f"left in float, since they add most noise: {', '.join(kept)}"
+    yield from (f"{stage.name}: {MODES[stage.name]}" for stage in outcome.stages if stage.name in COMPARED)
 
 
 def search_table(found: Found) -> Table:
@@ -69,7 +102,7 @@ def search_table(found: Found) -> Table:
             f"{point.bytes / 1000:.1f}",
             f"{point.quality:.2f}",
             *(f"{loss:.3g}" for loss in losses),
-            ", ".join(names.get(id(point), ["" if point.inside else "outside"])),
+            ", ".join([*names.get(id(point), []), *([] if point.inside else ["outside"])]),
         )
     return table
 
@@ -118,7 +151,16 @@ def stage_table(title: str, stages: list[Stage]) -> Table:
 def to_json(outcome: Outcome) -> bytes:
     """The outcome and the environment, for `--json`."""
     document: dict[str, Any] = {"environment": environment(), **outcome.as_dict()}
-    return (json.dumps(document, indent=1) + "\n").encode()
+    return (json.dumps(_finite(document), indent=1, allow_nan=False) + "\n").encode()
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for what JSON has no number for, as the loss of a curve that meets the other nowhere."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _number(value: float | int | None, form: str) -> str:

@@ -37,9 +37,9 @@ def float_stage(
     return _row(name, models, means(scores))
 
 
-def compared_stage(mode: str, models: FloatPair, images: Sequence[RGB]) -> Stage:
-    """A row, without latency, of networks in a mode that packages are not made of."""
-    return _row(mode, models, score_pair(models, images))
+def compared_stage(mode: str, models: FloatPair, images: Sequence[RGB], tile: int) -> Stage:
+    """A row, without latency, of networks in a mode that packages are not made of; `tile` as in `score_pair`."""
+    return _row(mode, models, score_pair(models, images, tile))
 
 
 def int8_stage(pair: Pair, codec: Codec, images: Sequence[RGB]) -> Stage:

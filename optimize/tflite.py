@@ -66,13 +66,17 @@ def operations(content: bytes) -> Counter[str]:
 
 
 def undelegated(content: bytes) -> Counter[str]:
-    """The operations that XNNPACK leaves to TFLite's own kernels, by type; empty when all are delegated.
+    """The operations that XNNPACK leaves to TFLite's own kernels, by type; empty when all are delegated. Where one breaks
+    XNNPACK's preparation (bilinear resizing between two int8 scales does) none is run by it: all are left.
 
     LiteRT keeps replaced nodes in its list, so the plan is found by walking back from the output: a tensor that a
     DELEGATE node writes leads on to that node's inputs, any other tensor to the node that still computes it.
     """
     model = TFLite(content)
-    model.allocate()
+    try:
+        model.allocate()
+    except RuntimeError:
+        return operations(content)
     writers: dict[int, dict[str, Any]] = {}
     for node in model.operations():  # delegates come last and take over the tensors they write
         writers.update({int(tensor): node for tensor in node["outputs"]})

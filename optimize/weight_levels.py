@@ -1,15 +1,14 @@
 """Fewer levels for the weights that do not need all of int8: a smaller package, at the same speed and hardly more noise.
 
 A weight takes 8 bits in the network, but what it takes in the compressed package is its entropy. Kernels whose rounding
-hardly shows in the output (in `photo` those of the residual branches, a third of all weights) are put on a coarser grid, of
-which the int8 values are a part; how coarse is found layer by layer from the noise at the output (mixed precision by
+hardly shows in the output (those of faint residual branches, say) are put on a coarser grid, of which the int8 values are a
+part (`round_weights` does that); how coarse is found layer by layer from the noise at the output (mixed precision by
 sensitivity, as in Dong et al. 2019, HAWQ, with the error itself in place of its estimate).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import keras
@@ -23,10 +22,10 @@ COARSE = (15, 31, 63)
 LEAST = 4096  # weights of a kernel that is worth it
 
 
-def coarsen(
+def coarse_levels(
     halves: Halves, inputs: tuple[Sequence[np.ndarray], Sequence[np.ndarray]], share: float
-) -> tuple[Halves, dict[str, int]]:
-    """Copies of the halves with coarser kernels, and the levels of each that changed.
+) -> dict[str, int]:
+    """By layer, the levels either side of zero of those kernels that need fewer than FULL.
 
     Args:
         halves: as they will be converted.
@@ -34,13 +33,10 @@ def coarsen(
         share: of the noise (mean squared error at the half's output) that int8 makes of all its weights together, what one
             layer may add.
     """
-    found: dict[str, int] = {}
-    encoder = _coarsened(halves.encoder, inputs[0], share, found)
-    decoder = _coarsened(halves.decoder, inputs[1], share, found)
-    return replace(halves, encoder=encoder, decoder=decoder), found
+    return _of_half(halves.encoder, inputs[0], share) | _of_half(halves.decoder, inputs[1], share)
 
 
-def _coarsened(half: Any, batches: Sequence[np.ndarray], share: float, found: dict[str, int]) -> Any:
+def _of_half(half: Any, batches: Sequence[np.ndarray], share: float) -> dict[str, int]:
     model = rebuild(half)
     layers = [layer for layer in model.layers if type(layer) is keras.layers.Conv2D]
     exact = [run(model, batch) for batch in batches]
@@ -65,11 +61,7 @@ def _coarsened(half: Any, batches: Sequence[np.ndarray], share: float, found: di
                 chosen[layer.name] = levels
                 break
         layer.kernel.assign(kernel)
-    for layer in layers:
-        if layer.name in chosen:
-            layer.kernel.assign(on_grid(kernels[layer.name], chosen[layer.name]))
-    found.update(chosen)
-    return model
+    return chosen
 
 
 def on_grid(kernel: np.ndarray, levels: int) -> np.ndarray:

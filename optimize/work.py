@@ -12,7 +12,7 @@ from edgepress.bench.loadimages import pick_evenly
 from edgepress.runtime.errors import EdgepressError
 
 from .compose import compose
-from .convert import SIDE, FloatPair, Job, Pair, convert
+from .convert import COMPARED, SIDE, FloatPair, Job, Pair, convert
 from .equalize import equalize
 from .graph import run
 from .join_branches import join_branches
@@ -29,7 +29,7 @@ from .rewrite import rewrite as rewrite_model
 from .round_weights import round_weights
 from .source import Source
 from .split import Halves, split
-from .weight_levels import coarsen
+from .weight_levels import coarse_levels
 
 Count = Callable[[int], None]  # is told how many steps were done
 LEAST_CROP = 16  # as in the recipe
@@ -69,25 +69,27 @@ def rewrite(made: Made, latent: str, images: Images) -> Made:
     return Made(found.model, facts)
 
 
-def remove_dead(made: Made, latent: str, images: Images) -> Made:
-    """Channels that are never active on the images removed, see `dead_channels.remove_dead`."""
+def remove_dead(made: Made, latent: dict[str, Any], images: Images) -> Made:
+    """Channels that are never active on the images removed, see `dead_channels.remove_dead`; `latent` as in `Plan.latent`."""
     from .dead_channels import remove_dead as remove
 
-    found = remove(made.model, images.floats, latent=latent)
+    found = remove(made.model, _pieces(latent, images), latent=latent["layer"])
     facts = {"removed": found.channels, "where": found.where, "max_difference": found.max_difference}
     return Made(found.model, facts)
 
 
-def cut_channels(made: Made, latent: str, images: Images, settings: ChannelsPart, weights: LossPart) -> Made:
-    """Channels removed by importance, without fine-tuning, see `channel_prune.prune_channels`."""
+def cut_channels(
+    made: Made, latent: dict[str, Any], images: Images, settings: ChannelsPart, weights: LossPart
+) -> Made:
+    """Channels removed by importance, without fine-tuning, see `channel_prune.prune_channels`; `latent` as in `Plan.latent`."""
     from .channel_prune import prune_channels
 
     found = prune_channels(
         made.model,
-        images.floats,
+        _pieces(latent, images),
         settings.keep_macs,
         settings.criterion,
-        latent,
+        latent["layer"],
         settings.group,
         loss=loss(weights),
     )
@@ -119,7 +121,7 @@ def distill(
         loss=loss(weights),
         steps=settings.steps,
         batch=settings.batch,
-        crop=_crop(latent["tile"], settings.crop, "set channels.steps = 0"),
+        crop=_crop(latent["tile"], latent["unit"], settings.crop, "set channels.steps = 0"),
         learning_rate=settings.learning_rate,
         match=settings.match,
         latent=latent["layer"],
@@ -131,10 +133,11 @@ def distill(
 
 
 def prune(
-    made: Made, tile: int, images: Images, settings: PrunePart, weights: LossPart, count: Count
+    made: Made, latent: dict[str, Any], images: Images, settings: PrunePart, weights: LossPart, count: Count
 ) -> Made:
-    """Single weights set to zero, see `prune.prune`; `tile`: the only size that the model takes, or 0."""
-    chosen = {**asdict(settings), "crop": _crop(tile, settings.crop, "set prune.steps = 0")}
+    """Single weights set to zero, see `prune.prune`; `latent` as in `Plan.latent`."""
+    crop = _crop(latent["tile"], latent["unit"], settings.crop, "set prune.steps = 0")
+    chosen = {**asdict(settings), "crop": crop}
     found = prune_weights(made.model, images.floats, loss(weights), **chosen, progress=lambda *_: count(1))
     facts = {"sparsity": found.sparsity, "loss_before": found.loss_before, "loss_after": found.loss_after}
     return Made(found.model, facts)
@@ -145,13 +148,14 @@ def train_qat(made: Made, latent: str, images: Images, recipe: Recipe, count: Co
     from .qat_tfmot import train_quantized
 
     filled = _fill(split(made.model, latent), images, recipe.quantize)
+    cut = filled.halves.latent
     found = train_quantized(
         filled,
         images.floats,
         loss(recipe.loss),
         steps=recipe.quantize.qat_steps,
         batch=recipe.channels.batch,
-        crop=_crop(filled.halves.latent.tile, recipe.channels.crop, "choose another quantize.mode"),
+        crop=_crop(cut.tile, cut.unit, recipe.channels.crop, "choose another quantize.mode"),
         learning_rate=recipe.quantize.qat_learning_rate,
         seed=recipe.channels.seed,
         progress=lambda *_: count(1),
@@ -187,7 +191,7 @@ def int8(
         inputs = batches, [run(exact.encoder, batch) for batch in batches]
         if settings.weight_noise:
             some = inputs[0][:NOISE_IMAGES], inputs[1][:NOISE_IMAGES]
-            _, levels = coarsen(exact, some, settings.weight_noise)
+            levels = coarse_levels(exact, some, settings.weight_noise)
             facts["weight_levels"] = levels
 
     def rounded(but: Collection[str]) -> Halves:
@@ -270,14 +274,26 @@ def as_it_came(first: Made, latent: str, images: Images) -> dict[str, int]:
 def compared(made: Made, latent: str, images: Images) -> dict[str, FloatPair]:
     """A model in the modes that packages are not made of, by mode."""
     halves = split(made.model, latent)
-    modes = ("float16", "dynamic", "int16x8")
-    return _named(
-        modes, convert([Job(halves.encoder, halves.decoder, mode) for mode in modes], images.pixels)
-    )
+    jobs = [Job(halves.encoder, halves.decoder, mode) for mode in COMPARED]
+    return _named(COMPARED, convert(jobs, images.pixels))
 
 
-def _crop(tile: int, wanted: int, instead: str) -> int:
-    """The side of the crops in fine-tuning: what is wanted, unless the model takes one size alone.
+def _pieces(latent: dict[str, Any], images: Images) -> list[np.ndarray]:
+    """Images of sizes that the model takes: their middles, or where it takes one size alone the tiles of those."""
+    unit, tile = latent["unit"], latent["tile"]
+    wholes = [middle(image, unit, max(image.shape)) for image in images.floats]
+    if not tile:
+        return wholes
+    return [
+        whole[y : y + tile, x : x + tile]
+        for whole in wholes
+        for y in range(0, whole.shape[0], tile)
+        for x in range(0, whole.shape[1], tile)
+    ]
+
+
+def _crop(tile: int, unit: int, wanted: int, instead: str) -> int:
+    """The side of the crops in fine-tuning: what is wanted in whole multiples of `unit`, unless the model takes one size alone.
 
     instead: what to do about tiles that are too small.
     """
@@ -285,7 +301,7 @@ def _crop(tile: int, wanted: int, instead: str) -> int:
         raise EdgepressError(
             f"tiles of {tile}x{tile} are too small to fine-tune on (SSIM needs more): {instead} in the recipe"
         )
-    return tile or wanted
+    return tile or max(wanted // unit, -(-LEAST_CROP // unit)) * unit
 
 
 def _plain_job(halves: Halves) -> Job:

@@ -21,7 +21,7 @@ from edgepress.bench.published import PUBLISHED, SET_SECONDS
 from edgepress.bench.studytables import NONE
 from edgepress.bench.svg import dress, new_figure, series_color
 from edgepress.bench.tiles import cut
-from edgepress.bench.traininglog import find_log, shipped_logs
+from edgepress.bench.traininglog import find_log, optimizers_room, shipped_logs
 from edgepress.runtime import Codec, EdgepressError
 from edgepress.runtime.commands import cli
 
@@ -207,8 +207,12 @@ def test_training_anew_runs_commands_that_exist(tmp_path):
         command = cli.get_command(None, arguments[0])
         context = command.make_context(arguments[0], list(arguments[1:]))
         assert Path(context.params["data"]) == tmp_path
-    assert context.params["output"] == tmp_path / "out" / "conv5.epm" and context.params["steps"] == 25
-    assert Path(context.params["recipe_file"]).is_file()
+    assert context.params["output"] == tmp_path / "out" / "conv5.epm"
+    assert context.params["distill_steps"] == 25 and context.params["steps"] is None
+    assert Path(context.params["recipe_file"]) == optimizers_room() / "recipes" / "conv5.toml"
+    for model in PUBLISHED:
+        recipe = studytrain.commands(model, tmp_path, tmp_path, None, 200)[-1]
+        assert Path(recipe[recipe.index("--recipe") + 1]).is_file()
     without = studytrain.commands("conv5", tmp_path, tmp_path, None, None)
     assert [c[0] for c in without] == ["train", "optimize"] and "--steps" not in without[0]
 

@@ -70,6 +70,16 @@ def test_everything_is_delegated(pairs, name):
     assert not undelegated(pairs[name].decoder)
 
 
+def test_where_xnnpack_fails_everything_is_left(pairs, monkeypatch):
+    """As with some bilinear resizing, which its preparation refuses with an error."""
+
+    def refuse(self):
+        raise RuntimeError("failed to delegate RESIZE_BILINEAR node #0")
+
+    monkeypatch.setattr(TFLite, "allocate", refuse)
+    assert undelegated(pairs["rewritten"].decoder) == operations(pairs["rewritten"].decoder)
+
+
 def test_undelegated_operations_are_found(pairs, free_transposed_decoder):
     # XNNPACK does not take a transposed convolution whose output shape is computed, nor that computation.
     left = undelegated(free_transposed_decoder)

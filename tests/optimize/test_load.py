@@ -100,6 +100,14 @@ def test_layers_that_cannot_be_served_are_named_with_what_to_do(make, message):
     assert ";" in str(error.value)  # what to do instead
 
 
+def test_a_layer_that_cannot_be_served_is_no_matter_of_size():
+    image = keras.Input((None, None, 3))
+    x = layers.LayerNormalization(name="odd")(layers.Conv2D(3, 1)(image))
+    with pytest.raises(UnsupportedModelError, match=r"layer 'odd': .* are not served") as error:
+        normalize(keras.Model(image, x))
+    assert "size" not in str(error.value)
+
+
 def test_a_fixed_size_that_is_not_square_is_refused():
     image = keras.Input((32, 64, 3))
     x = layers.Dense(8)(layers.Flatten()(image))

@@ -190,7 +190,7 @@ def _alike(model: Any, end: int, back: bool = False) -> set[int]:
 
 
 def _tie_merges(model: Any, fixed: set[int]) -> None:
-    """Give all tensors that a concatenation joins one range, that of a `fixed` one or else the best for what it makes.
+    """Give all tensors that a concatenation joins one range, that of a `fixed` one or else one that holds all.
 
     The quantizer would give them one scale, too, but by rounding some of them once more.
     """
@@ -207,7 +207,7 @@ def _tie_merges(model: Any, fixed: set[int]) -> None:
         merges += [int(op.outputs[0])] if name in MERGES else []
     for output in merges:
         group = alike[output]
-        known = [graph.tensors[index].quantization for index in group & fixed or {output}]
+        known = [graph.tensors[index].quantization for index in group & fixed or group]
         known = [q for q in known if q is not None and q.min is not None]
         for index in group - fixed if known else ():
             if graph.tensors[index].quantization is not None:

@@ -42,8 +42,8 @@ def commands(model: str, data: Path, folder: Path, vgg: Path | None, steps: int 
     if vgg:
         made.append(["train", "--recipe", "conv3", *common, "--init", str(start), "--vgg", str(vgg)])
         made[1] += ["-o", str(float_model), "--run", str(folder / model), *shorter[1]]
-    # conv3 is fine-tuned while weights are pruned, the larger ones after channels were.
-    flag = "--steps" if model == "conv3" else "--distill-steps"
+    # The two small ones are fine-tuned while weights are pruned, the larger ones after channels were.
+    flag = "--steps" if PUBLISHED[model].layers <= 5 else "--distill-steps"
     fine_tuning = [] if steps is None else [flag, str(max(1, steps // 8))]
     room = optimizers_room()
     recipe = ["--recipe", str(room / "recipes" / f"{model}.toml")] if room else []

@@ -208,11 +208,12 @@ def test_training_anew_runs_commands_that_exist(tmp_path):
         context = command.make_context(arguments[0], list(arguments[1:]))
         assert Path(context.params["data"]) == tmp_path
     assert context.params["output"] == tmp_path / "out" / "conv5.epm"
-    assert context.params["distill_steps"] == 25 and context.params["steps"] is None
+    assert context.params["steps"] == 25
     assert Path(context.params["recipe_file"]) == optimizers_room() / "recipes" / "conv5.toml"
     for model in PUBLISHED:
         recipe = studytrain.commands(model, tmp_path, tmp_path, None, 200)[-1]
         assert Path(recipe[recipe.index("--recipe") + 1]).is_file()
+        assert ("--distill-steps" in recipe) == (PUBLISHED[model].layers > 5)
     without = studytrain.commands("conv5", tmp_path, tmp_path, None, None)
     assert [c[0] for c in without] == ["train", "optimize"] and "--steps" not in without[0]
 

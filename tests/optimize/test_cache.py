@@ -68,6 +68,7 @@ def test_the_source_of_a_stage_and_of_what_it_imports_is_part_of_its_key(tmp_pat
     (rooms["optimize"] / "middle.py").write_text("from edgepress.train.deep import (\n    h,\n)\n")
     (rooms["train"] / "deep.py").write_text("from edgepress.runtime import coder\n")
     (rooms["runtime"] / "coder.py").write_text("x = 1\n")
+    (rooms["optimize"] / "work.py").write_text("from .stranger import y\n")
     (rooms["optimize"] / "stranger.py").write_text("y = 1\n")
     monkeypatch.setattr(keys, "_ROOMS", rooms)
 
@@ -83,8 +84,11 @@ def test_the_source_of_a_stage_and_of_what_it_imports_is_part_of_its_key(tmp_pat
         (rooms["runtime"] / "coder.py").write_text("x = 2\n")
         second = now()
         assert second != first
-        monkeypatch.setattr(keys, "_version", lambda library: "another")
+        (rooms["optimize"] / "work.py").write_text("MANY = 2\n")
         assert now() != second
+        third = now()
+        monkeypatch.setattr(keys, "_version", lambda library: "another")
+        assert now() != third
     finally:
         fingerprint.cache_clear()
 

@@ -25,8 +25,9 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         OSError: the folder does not exist, is not writable, is full, or `path` is a folder.
     """
     target = Path(os.path.realpath(path))
-    # A short name of its own: the target's may be as long as the file system allows already.
-    temporary = target.parent / f".{os.urandom(8).hex()}.tmp{target.suffix[:16]}"
+    # A short name of its own: the target's may be as long as the file system allows already. The suffix is the one asked for,
+    # whatever a symbolic link points to.
+    temporary = target.parent / f".{os.urandom(8).hex()}.tmp{Path(path).suffix[:16]}"
     try:
         with temporary.open("xb") as file:
             yield file

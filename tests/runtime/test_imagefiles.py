@@ -217,6 +217,13 @@ def test_images_are_written_without_the_profile_unless_told(photo, tmp_path):
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_the_format_is_that_of_the_name_and_not_of_what_a_link_points_to(photo, tmp_path):
+    (tmp_path / "blob").write_bytes(b"old")
+    (tmp_path / "a.png").symlink_to(tmp_path / "blob")
+    write_image(tmp_path / "a.png", photo, ".png", {})
+    assert (tmp_path / "a.png").is_symlink() and Image.open(tmp_path / "blob").format == "PNG"
+
+
 def test_an_image_that_the_format_does_not_take_leaves_the_old_file(photo, tmp_path):
     target = tmp_path / "a.jpg"
     target.write_bytes(b"old")

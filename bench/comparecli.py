@@ -15,6 +15,7 @@ from edgepress.runtime.files import atomic_write
 
 from .compare import Change, Comparison, compare, to_dict
 from .saved import read_saved
+from .table import add_names
 
 REGRESSED = 3  # the exit code; 1 and 2 are for wrong input
 
@@ -81,7 +82,7 @@ def _table(changes: list[Change]) -> Table:
     table = Table(
         title="Changed beyond the noise", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
-    table.add_column("codec", overflow="fold", min_width=8)  # a long name rather than the figures
+    add_names(table)
     table.add_column("figure", no_wrap=True)
     for heading in ("q", "A", "B", "change", "noise"):
         table.add_column(heading, justify="right", no_wrap=True)

@@ -8,6 +8,8 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from .table import add_names
+
 
 def cost_table(title: str, found: dict[str, Any]) -> Table:
     """One line per contender of a result in the form of `report.to_dict`.
@@ -15,7 +17,7 @@ def cost_table(title: str, found: dict[str, Any]) -> Table:
     Times from the cheapest to the dearest of its qualities, in ms; memory in MB; the model in kB; multiply-adds a pixel.
     """
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("codec", overflow="fold", min_width=8)  # a long name rather than the figures
+    add_names(table)
     for heading in ("encode", "decode", "memory", "model", "MAC/px"):
         table.add_column(heading, justify="right", no_wrap=True)
     for codec in found["codecs"]:

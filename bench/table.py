@@ -125,7 +125,7 @@ def notes(result: Result) -> list[str]:
 
 def _table(title: str, headings: list[str]) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("codec", overflow="fold", min_width=8)  # a long name rather than the figures
+    add_names(table)
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     return table
@@ -137,6 +137,11 @@ def _bd_cells(bd: BdRate, mean: float | None) -> tuple[str, str, str]:
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:+.1f}%"
+
+
+def add_names(table: Table) -> None:
+    """The column of the codecs, in which long names take several lines, rather than room from the figures."""
+    table.add_column("codec", overflow="fold", min_width=8)
 
 
 def _decibels(value: float) -> str:

@@ -115,11 +115,8 @@ def optimize(
     start = _source(model, encoder, decoder)
     if output.suffix != ".epm":
         raise EdgepressError(f"{output}: the output must end in .epm")
-    for file in (
-        output,
-        json_file,
-        report_file,
-    ):  # a run may take hours: what cannot be written is said before it
+    # A run may take hours: what cannot be written is said before it.
+    for file in (output, json_file, report_file):
         if file and not file.parent.is_dir():
             raise FileNotFoundError(2, "no such folder", str(file.parent))
 

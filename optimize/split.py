@@ -73,12 +73,10 @@ def find_latent(model: Any, layer: str | None = None) -> Latent:
         named = [step for step in cuts if step.name == layer]
         if not named:
             known = "no such layer"
-            if any(s.name == layer for s in steps):
-                known = (
-                    "it makes the output"
-                    if steps[-1].name == layer
-                    else "not on every path from input to output"
-                )
+            if steps[-1].name == layer:
+                known = "it makes the output"
+            elif any(step.name == layer for step in steps):
+                known = "not on every path from input to output"
             choice = ", ".join(step.name for step in cuts)
             raise UnsupportedModelError(f"cannot cut at {layer!r} ({known}); possible are: {choice}")
         return _describe(named[-1], side, tile, "asked for")

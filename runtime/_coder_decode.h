@@ -156,13 +156,16 @@ typedef struct {
         escapes |= entry_->radius - residual_;                                               \
     } while (0)
 
+/* Brings a state back into its range without a branch. */
 #define REFILL(state)                                          \
     do {                                                       \
-        if (sparse && (state) >= STATE_START) break;           \
         const uint32_t more_ = (state) << 16 | word_at(next);  \
         next += 2 * ((state) < STATE_START);                   \
         (state) = (state) < STATE_START ? more_ : (state);     \
     } while (0)
+
+/* Whether a state is to be refilled: a branch where a processor foresees it, and always else. */
+static inline int is_low(int sparse, uint32_t state) { return !sparse || state < STATE_START; }
 
 /* Takes as many symbols at a time as there are states, as long as there are words enough, and so many symbols. */
 static inline __attribute__((always_inline)) Place take_many(int four, int sparse, Place p, ptrdiff_t end, const uint8_t *last, const Field *f) {
@@ -182,10 +185,10 @@ static inline __attribute__((always_inline)) Place take_many(int four, int spars
         TAKE_SYMBOL(s1, k + 1);
         if (four) TAKE_SYMBOL(s2, k + 2);
         if (four) TAKE_SYMBOL(s3, k + 3);
-        REFILL(s0);
-        REFILL(s1);
-        if (four) REFILL(s2);
-        if (four) REFILL(s3);
+        if (is_low(sparse, s0)) REFILL(s0);
+        if (is_low(sparse, s1)) REFILL(s1);
+        if (four && is_low(sparse, s2)) REFILL(s2);
+        if (four && is_low(sparse, s3)) REFILL(s3);
     }
     const Place after = {{s0, s1, s2, s3}, next, k, escapes};
     return after;
@@ -271,9 +274,7 @@ typedef struct {
         const Step *step_ = &here.steps[k + (i)];                                            \
         const Entry *entry_ = entries[wave_context(&here, step_)];                            \
         const int32_t residual_ = (int32_t)take_symbol(entry_, &(state)) - entry_->radius;   \
-        const uint32_t more_ = (state) << 16 | word_at(next);                                \
-        next += 2 * ((state) < STATE_START);                                                 \
-        (state) = (state) < STATE_START ? more_ : (state);                                   \
+        REFILL(state);                                                                       \
         if (residual_ > entry_->radius) {                                                    \
             k += (i);                                                                        \
             escape = 1;                                                                      \

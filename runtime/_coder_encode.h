@@ -458,9 +458,8 @@ static int put_all(Encoder *e, const Plan *plan, const Model *model, const Wave 
         const Plane *plane = &found->planes[i];
         const uint32_t one = plane->one & ~1u, flag = plane->one & 1;
         const uint16_t *numbers = source->planes + channel * source->stride;
-        const int8_t *w = plan->mean_w + 4 * channel;
-        if (flag && (w[0] || w[1] || w[2] || w[3] ? !put_predicted(e, plan, model, wave, numbers, plane, found)
-                                                  : !put_plane(e, plan, model, numbers, plane, found)))
+        if (flag && (is_predicted(plan, channel) ? !put_predicted(e, plan, model, wave, numbers, plane, found)
+                                                 : !put_plane(e, plan, model, numbers, plane, found)))
             return 0;
         if (!words_reserve(e, 1 + 2 * STATES)) return 0; /* those of the states come after the last flag */
         put_once(e, flag ? 0 : one, flag ? one : PROB_SCALE - one);

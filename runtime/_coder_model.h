@@ -107,7 +107,7 @@ VECTOR static void mean_around(const uint16_t *restrict slow, const uint8_t *res
 static void model_channel(Model *model, const Plan *plan, int channel) {
     model->mean_w = plan->mean_w + 4 * channel;
     model->ctx_w = plan->ctx_w + PASSES * WEIGHTS * channel;
-    model->predicted = model->mean_w[0] || model->mean_w[1] || model->mean_w[2] || model->mean_w[3];
+    model->predicted = is_predicted(plan, channel);
     for (int part = 0; part < PARTS; part++) {
         const ptrdiff_t begin = part * model->part, *to = model->straight[part];
         mean_around(model->slow + begin, model->edge + begin, model->around + begin, model->part, to[0], to[1], to[2],

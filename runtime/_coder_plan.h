@@ -69,6 +69,12 @@ static void plan_free(Plan *plan) {
     free(plan);
 }
 
+/* Whether the symbols of a channel are predicted from their neighbours. */
+static int is_predicted(const Plan *plan, ptrdiff_t channel) {
+    const int8_t *w = plan->mean_w + 4 * channel;
+    return w[0] || w[1] || w[2] || w[3];
+}
+
 static void *duplicate(const void *data, ptrdiff_t size) {
     void *copy = malloc((size_t)size + 1);
     if (copy) memcpy(copy, data, (size_t)size);

@@ -63,7 +63,6 @@ def _grade(tables: EntropyTables, quality: int, zero_point: int) -> Any:
     found = grades.get((quality, zero_point)) if type(quality) is int else None
     if found is None:
         quality = check_quality(quality)
-        _check_zero_point(zero_point)
         found = _native.prepare_grade(
             _plan(tables, quality),
             tables.steps(quality).tobytes(),
@@ -134,8 +133,8 @@ def encode_latent(latent: NDArray[np.int8], zero_point: int, tables: EntropyTabl
     _check_array("latent", latent, np.int8)
     height, width, channels = latent.shape
     _check_shape((channels, height, width), tables)
+    _check_zero_point(zero_point)
     if _native is None:
-        _check_zero_point(zero_point)
         steps = tables.steps(check_quality(quality))
         return purecoder.encode_latent(
             _plan(tables, quality), latent, zero_point, steps, _round256(tables, quality)
@@ -181,6 +180,7 @@ def decode_latent(
     if _native is None:
         return dequantize(decode_symbols(data, shape, tables, quality), zero_point, tables, quality)
     _check_shape(shape, tables)
+    _check_zero_point(zero_point)
     grade = _grade(tables, quality, zero_point)
     channels, height, width = shape
     try:

@@ -32,11 +32,18 @@ def ssim(x, y, dynamic_range: float = 1.0):
     def blur(t):
         return ops.depthwise_conv(t, kernel, padding="valid")
 
+    return _similarity(x, y, blur, dynamic_range)
+
+
+def _similarity(x, y, blur: Callable, dynamic_range: float = 1.0, luminance: bool = True):
+    """Mean SSIM per image (B,) under a window, or without its luminance term."""
     c1, c2 = (K1 * dynamic_range) ** 2, (K2 * dynamic_range) ** 2
     mx, my = blur(x), blur(y)
     vx, vy, cov = blur(x * x) - mx * mx, blur(y * y) - my * my, blur(x * y) - mx * my
-    s = (2 * mx * my + c1) * (2 * cov + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
-    return ops.mean(s, axis=(1, 2, 3))
+    kept = (2 * cov + c2) / (vx + vy + c2)
+    if luminance:
+        kept = kept * (2 * mx * my + c1) / (mx * mx + my * my + c1)
+    return ops.mean(kept, axis=(1, 2, 3))
 
 
 # Scales of MS-SSIM that a crop of 128x128 has, with their weights (Wang, Simoncelli, Bovik 2003); the last takes the fifth too.
@@ -52,22 +59,13 @@ def structural_loss(x, y, fine: float = 0.0):
 
     Images must be at least 88x88 pixels. Blurs are products with banded matrices, on a CPU faster than depthwise convolutions.
     """
-    total = fine / FINEST * _lost(x, y, luminance=True) if fine else 0.0
+    total = fine / FINEST * (1 - _similarity(x, y, _blur)) if fine else 0.0
     for scale, weight in SCALE_WEIGHTS.items() if fine < 1 else ():
         x, y = (ops.average_pool(t, 2, 2) for t in (x, y))
         share = (1 - fine) * weight / sum(SCALE_WEIGHTS.values())
-        total = total + share * _lost(x, y, luminance=scale == max(SCALE_WEIGHTS))
+        kept = _similarity(x, y, _blur, luminance=scale == max(SCALE_WEIGHTS))
+        total = total + share * (1 - kept)
     return total
-
-
-def _lost(x, y, luminance: bool):
-    """1 - SSIM per image (B,), or without its luminance term."""
-    mx, my = _blur(x), _blur(y)
-    vx, vy, cov = _blur(x * x) - mx * mx, _blur(y * y) - my * my, _blur(x * y) - mx * my
-    kept = (2 * cov + K2**2) / (vx + vy + K2**2)
-    if luminance:
-        kept = kept * (2 * mx * my + K1**2) / (mx * mx + my * my + K1**2)
-    return 1 - ops.mean(kept, axis=(1, 2, 3))
 
 
 def _blur(x):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ class ImageFolder:
         Image.init()
         known = set(Image.registered_extensions())
         self.paths = sorted(p for p in self.folder.rglob("*") if p.suffix.lower() in known and p.is_file())
+        self.sizes = np.zeros((0, 2), int)  # height, width of every image
         self.min_side = min_side
         self._budget = cache_bytes
         self._cache: OrderedDict[Path, np.ndarray] = OrderedDict()
@@ -35,9 +37,8 @@ class ImageFolder:
 
     def _check(self) -> None:
         """Decode every image once, so that what cannot be used is named before training and `paths` never changes in it."""
-        usable = []
-        for path in self.paths:
-            pixels = self._decode(path)
+        usable, sizes = [], []
+        for path, pixels in self._decoded():
             if pixels is None:
                 continue
             height, width = pixels.shape[:2]
@@ -47,12 +48,20 @@ class ImageFolder:
                 )
                 continue
             usable.append(path)
+            sizes.append((height, width))
             self._keep(path, pixels)
-        self.paths = usable
+        self.paths, self.sizes = usable, np.array(sizes)
         if not usable:
             raise DataError(
                 f"{self.folder}: no image of at least {self.min_side}x{self.min_side} pixels that Pillow reads"
             )
+
+    def _decoded(self, together: int = 64) -> Iterator[tuple[Path, np.ndarray | None]]:
+        """Every path with its pixels, decoded by all cores, some images ahead."""
+        with ThreadPoolExecutor() as pool:
+            for start in range(0, len(self.paths), together):
+                group = self.paths[start : start + together]
+                yield from zip(group, pool.map(self._decode, group), strict=True)
 
     @staticmethod
     def _decode(path: Path) -> np.ndarray | None:
@@ -78,6 +87,7 @@ class ImageFolder:
         chosen = list(range(len(self.paths)))[every - 1 :: every][:most] if every > 1 else []
         images = [self.read(index) for index in chosen]
         self.paths = [path for index, path in enumerate(self.paths) if index not in chosen]
+        self.sizes = np.delete(self.sizes, chosen, axis=0)
         return images
 
     def read(self, index: int) -> np.ndarray:
@@ -96,21 +106,34 @@ class ImageFolder:
         return (self.read(index) for index in range(len(self.paths)))
 
 
-def crop_batch(images: ImageFolder, batch: int, crop: int, seed: int, step: int) -> np.ndarray:
-    """Crops of step `step`: (batch, crop, crop, 3) uint8, images drawn without replacement per pass, half of them flipped.
+def crop_places(images: ImageFolder, batch: int, crop: int, seed: int, step: int) -> tuple[np.ndarray, ...]:
+    """Where the crops of step `step` lie: image, first row, first column, whether mirrored; each (batch,).
 
-    The same arguments always give the same crops, which is what makes a resumed run exact.
+    Images are drawn without replacement per pass. The same arguments always give the same crops, which is what makes a
+    resumed run exact.
     """
+    rng = np.random.default_rng((seed, step))
+    down, right, mirror = rng.random((3, batch))
+    numbers = range(step * batch, (step + 1) * batch)
+    drawn = [divmod(number, len(images)) for number in numbers]
+    index = np.array([_permutation(seed, epoch, len(images))[place] for epoch, place in drawn])
+    heights, widths = images.sizes[index].T
+    return (
+        index,
+        (down * (heights - crop + 1)).astype(int),
+        (right * (widths - crop + 1)).astype(int),
+        mirror < 0.5,
+    )
+
+
+def crop_batch(images: ImageFolder, batch: int, crop: int, seed: int, step: int) -> np.ndarray:
+    """The crops of step `step`: (batch, crop, crop, 3) uint8, at `crop_places`."""
     out = np.empty((batch, crop, crop, 3), np.uint8)
-    for i in range(batch):
-        number = step * batch + i
-        rng = np.random.default_rng((seed, number))
-        epoch, place = divmod(number, len(images))
-        pixels = images.read(_permutation(seed, epoch, len(images))[place])
-        y = rng.integers(pixels.shape[0] - crop + 1)
-        x = rng.integers(pixels.shape[1] - crop + 1)
-        piece = pixels[y : y + crop, x : x + crop]
-        out[i] = piece[:, ::-1] if rng.random() < 0.5 else piece
+    for i, (index, y, x, mirrored) in enumerate(
+        zip(*crop_places(images, batch, crop, seed, step), strict=True)
+    ):
+        piece = images.read(index)[y : y + crop, x : x + crop]
+        out[i] = piece[:, ::-1] if mirrored else piece
     return out
 
 

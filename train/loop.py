@@ -13,6 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from . import accelerated
 from .checkpoint import load_state, read_progress, save_state
 from .config import STRUCTURE_SIDE, TrainConfig
 from .data import ImageFolder, batches, crop_batch
@@ -216,18 +217,31 @@ def train(
         with Progress(*columns, TextColumn("{task.fields[parts]}"), console=console) as bar:
             start = progress["epoch"] * config.epoch_steps
             task = bar.add_task(config.model, total=epochs * config.epoch_steps, completed=start, parts="")
-            objective.fit(
-                batches(images, config.batch, config.crop, config.seed, start),
-                steps_per_epoch=config.epoch_steps,
-                initial_epoch=progress["epoch"],
-                epochs=epochs,
-                verbose=0,
-                shuffle=False,
-                callbacks=[
-                    _EpochEnd(run, held_out, config, progress, console),
-                    _Bar(bar, task, config.epoch_steps),
-                ],
-            )
+            callbacks = [
+                _EpochEnd(run, held_out, config, progress, console),
+                _Bar(bar, task, config.epoch_steps),
+            ]
+            if accelerated.available():
+                accelerated.fit(
+                    objective,
+                    images,
+                    batch=config.batch,
+                    crop=config.crop,
+                    seed=config.seed,
+                    epoch_steps=config.epoch_steps,
+                    epochs=range(progress["epoch"], epochs),
+                    callbacks=callbacks,
+                )
+            else:
+                objective.fit(
+                    batches(images, config.batch, config.crop, config.seed, start),
+                    steps_per_epoch=config.epoch_steps,
+                    initial_epoch=progress["epoch"],
+                    epochs=epochs,
+                    verbose=0,
+                    shuffle=False,
+                    callbacks=callbacks,
+                )
     if not (run / "best.keras").exists():
         raise ValueError(f"training diverged: no validation score was a number; lower lr and delete {run}")
     output.parent.mkdir(parents=True, exist_ok=True)

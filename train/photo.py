@@ -1,4 +1,4 @@
-"""`photo`: the analysis and synthesis transforms of the default codec, at 1.2 and 1.7 kMAC per pixel.
+"""`photo`: the analysis and synthesis transforms of the default codec, at 1.2 and 1.4 kMAC per pixel.
 
 A linear block transform, 768 values of a 16x16 block to 288 latents and back, with bottleneck residual blocks
 (1x1 -> 3x3 -> 1x1, He et al. 2016) before and behind it. The blocks work on the image itself, rearranged by
@@ -10,15 +10,15 @@ than 768 to 288 at once, half the weights, and the same coding gain within 0.3% 
 Karhunen-Loeve transforms (`train/klt.py`) and the blocks as the identity.
 
     MAC/pixel                            analysis   synthesis
-    blocks 48 (16) at 1/4                       -     2 x 240
+    block 48 (16) at 1/4                        -         240
     block 192 (32) at 1/8                     336         336
     1x1, 192 to and from 80, at 1/8           240         240
     1x1, 320 to and from 288, at 1/16         360         360
     block 288 (64) at 1/16                    288         288
-    sum                                     1,224       1,704
-    in int8, see `optimize/join_branches`   1,232       1,656
+    sum                                     1,224       1,464
+    in int8, see `optimize/join_branches`   1,232       1,416
 
-The second block at 1/4 smooths what the 16x16 blocks of the transform leave at low rates; it costs hardly any weights.
+The block at 1/4 smooths what the 16x16 blocks of the transform leave at low rates; it costs hardly any weights.
 
 The activation is leaky: four in five plain ReLUs of the 3x3 convolutions died early in training (an input that is
 never negative, a branch that starts at zero), which left a linear codec. XNNPACK runs all of it.
@@ -65,6 +65,5 @@ def photo() -> keras.Model:
     x = layers.Conv2D(192, 1, name=SYNTHESIS[1])(x)
     x = bottleneck(x, 32, "synthesis_eighth")
     x = DepthToSpace(2, name="synthesis_to_quarter")(x)
-    for name in ("synthesis_quarter", "synthesis_smooth"):
-        x = bottleneck(x, 16, name)
+    x = bottleneck(x, 16, "synthesis_quarter")
     return keras.Model(image, DepthToSpace(4, name="synthesis_image")(x), name="photo")

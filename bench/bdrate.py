@@ -2,8 +2,8 @@
 
 Bjontegaard's measures (VCEG-M33, 2001), computed by the `bjontegaard` package: log-rate as a function of quality,
 interpolated through all points (pchip or akima), averaged over the qualities that both curves reach; BD-PSNR the
-other way round, in dB at equal rate. Quality is the mean PSNR in dB, or the mean MS-SSIM on the usual dB scale,
--10 log10(1 - MS-SSIM).
+other way round, in dB at equal rate. Quality is the mean PSNR in dB, or the mean MS-SSIM (or SSIM, for images that are
+too small for it) on the usual dB scale, -10 log10(1 - MS-SSIM).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-Measure = Literal["psnr", "ms_ssim"]
+Measure = Literal["psnr", "ssim", "ms_ssim"]
 Method = Literal["pchip", "akima"]
 
-MEASURES: tuple[Measure, ...] = ("psnr", "ms_ssim")
+MEASURES: tuple[Measure, ...] = ("psnr", "ms_ssim")  # that reports give
 WEAK_OVERLAP = 0.5
 
 
@@ -30,6 +30,9 @@ class Measured(Protocol):
 
     @property
     def psnr(self) -> float | None: ...
+
+    @property
+    def ssim(self) -> float | None: ...
 
     @property
     def ms_ssim(self) -> float | None: ...
@@ -140,7 +143,7 @@ def mean_bd_rate(
 
 
 def decibels(measure: Measure, value: float | None) -> float | None:
-    """A quality on the scale of BD-rates and plots: PSNR as it is, MS-SSIM as -10 log10(1 - value); None stays None."""
+    """A quality on the scale of BD-rates and plots: PSNR as it is, SSIM and MS-SSIM as -10 log10(1 - value); None stays None."""
     if value is None or measure == "psnr":
         return value
     return -10 * math.log10(1 - value) if value < 1 else math.inf

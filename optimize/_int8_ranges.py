@@ -2,7 +2,8 @@
 
 TensorFlow 2.21's calibration sees some tensors only after an addition has overwritten them in place: the branches of
 residual networks then get the range of their trunk, often fifty times their own. And it takes the extremes, so that one
-value in a million decides on the step of all others; here a range is cut to where the mean squared error is least.
+value in a million decides on the step of all others; here a range is cut to where the mean squared error is least, that of
+a tensor which only a leaky ReLU reads behind it.
 """
 
 from __future__ import annotations
@@ -35,12 +36,29 @@ def with_own_ranges(calibrated: bytes, samples: Sequence[np.ndarray]) -> bytes:
             bins = ((values.ravel() - low) * ((BINS - 1e-3) / (high - low))).astype(np.int64)
             counts[index] += np.bincount(np.clip(bins, 0, BINS - 1), minlength=BINS)
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(calibrated))
+    slopes = _slopes(model)
     for index, (low, high) in ends.items():
         tensor = model.subgraphs[0].tensors[index]
         if tensor.quantization is not None and tensor.quantization.min is not None and low < high:
-            low, high = best_range(counts[index], low, high)
+            low, high = best_range(counts[index], low, high, slope=slopes.get(index, 1.0))
             tensor.quantization.min, tensor.quantization.max = [low], [high]
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _slopes(model: Any) -> dict[int, float]:
+    """The slopes of leaky ReLUs, by the tensors that they alone read."""
+    graph = model.subgraphs[0]
+    readers: dict[int, list[Any]] = {}
+    for operation in graph.operators:
+        for index in operation.inputs:
+            readers.setdefault(int(index), []).append(operation)
+    return {
+        index: abs(reading[0].builtinOptions.alpha)
+        for index, reading in readers.items()
+        if len(reading) == 1
+        and flatbuffer_utils.opcode_to_name(model, reading[0].opcodeIndex) == "LEAKY_RELU"
+        and index not in graph.outputs
+    }
 
 
 class _Runner:

@@ -3,7 +3,8 @@
 TFLite gives an activation tensor one scale, and latent channels differ a hundredfold in range: at the scale of the widest
 one a narrow channel has a handful of values, at a finer one the wide channels saturate. Since the scale of a channel can be
 moved into the weights that make it and into those that read it (Nagel et al. 2019, cross-layer equalization), each channel
-gets the finest int8 step that holds it. The quantizer's steps are then per channel, `EntropyTables.gain`.
+gets an int8 step of its own: the one with the least squared error, as the widest value in a million costs all others more
+than it gains. Flat areas of any colour are held, though. The quantizer's steps are then per channel, `EntropyTables.gain`.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from .best_range import BINS, best_range
 from .graph import rebuild, run
 from .split import Halves
 
-HEADROOM = 1.1  # over the largest latent on the images, before int8 saturates
+FLAT = np.array([[[[i & 1, i >> 1 & 1, i >> 2]]] for i in range(8)], np.float32)  # the corners of the colour cube, 1x1
 _WEIGHTED = ("Conv2D", "DepthwiseConv2D", "Dense")
 HOMOGENEOUS = ("linear", "relu", "leaky_relu")  # f(a x) = a f(x) for a > 0
 # Pass a factor of a channel on.
@@ -51,7 +53,7 @@ class LatentRange:
 
 
 def fill_int8(halves: Halves, images: Sequence[np.ndarray], unit: float = 0.0) -> LatentRange:
-    """Measure the range of every latent channel on images and scale the channels to int8.
+    """Measure every latent channel on images and scale the channels to int8.
 
     Where the layers at the latent do not let a factor through (a sigmoid, say), all channels share the widest one's scale.
 
@@ -59,13 +61,9 @@ def fill_int8(halves: Halves, images: Sequence[np.ndarray], unit: float = 0.0) -
         images: float32 (H, W, 3) in [0, 1], H and W multiples of the stride.
         unit: of the quantization steps, in values of the latent; 0: the int8 step of the widest channel.
     """
-    low = high = np.zeros(halves.latent.channels, np.float32)
-    for image in images:
-        z = run(halves.encoder, image[None])
-        low, high = np.minimum(low, z.min(axis=(0, 1, 2))), np.maximum(high, z.max(axis=(0, 1, 2)))
-    positive = not (low < 0).any()
-    widest = (high if positive else np.maximum(high, -low)) * HEADROOM / (255 if positive else 127)
-    scale = np.where(widest > 0, widest, max(float(widest.max()), 1e-6)).astype(np.float32)
+    positive, widest = _widest(halves, images)
+    scale = widest / (255 if positive else 127)
+    scale = np.where(widest > 0, scale, max(float(scale.max()), 1e-6)).astype(np.float32)
     scaled = fold_latent(halves, scale)
     if scaled is None:
         scale = np.full_like(scale, scale.max())
@@ -73,6 +71,31 @@ def fill_int8(halves: Halves, images: Sequence[np.ndarray], unit: float = 0.0) -
     gain = np.clip(np.round(256 * unit / scale), 1, 0xFFFF).astype(np.uint16)
     int8_scale = float(scale.max()) if scaled is None else 1.0
     return LatentRange(scaled or halves, scale, int8_scale, -128 if positive else 0, gain, unit)
+
+
+def _widest(halves: Halves, images: Sequence[np.ndarray]) -> tuple[bool, NDArray[np.float64]]:
+    """Whether no latent is ever negative, and the largest magnitude of each channel that int8 should hold, float64[C]."""
+    encoder, channels = halves.encoder, halves.latent.channels
+    low = high = np.zeros(channels)
+    for image in images:
+        z = run(encoder, image[None])
+        low, high = np.minimum(low, z.min(axis=(0, 1, 2))), np.maximum(high, z.max(axis=(0, 1, 2)))
+    positive, ends = not (low < 0).any(), np.maximum(high, -low)
+    per_bin = np.where(ends > 0, ends, 1) / (BINS - 1e-3)
+    counts = np.zeros((channels, BINS), np.int64)
+    for image in images:
+        bins = (np.abs(run(encoder, image[None])).reshape(-1, channels) / per_bin).astype(np.int64)
+        bins += np.arange(channels) * BINS
+        counts += np.bincount(bins.ravel(), minlength=counts.size).reshape(counts.shape)
+    steps = 255 if positive else 127
+    widest = np.array(
+        [best_range(count, 0.0, end, steps)[1] if end else 0.0 for count, end in zip(counts, ends, strict=True)]
+    )
+    side = halves.latent.tile or 4 * halves.latent.unit
+    for colour in FLAT:
+        z = run(encoder, np.broadcast_to(colour, (1, side, side, 3)))
+        widest = np.maximum(widest, np.abs(z).max(axis=(0, 1, 2)))
+    return positive, widest
 
 
 def fold_latent(halves: Halves, scale: NDArray[np.float32]) -> Halves | None:

@@ -6,7 +6,10 @@ Nothing is computed here but differences and multiples of those figures, and the
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
+
+from edgepress.bench.bdrate import bd_rate
 
 Results = Callable[[str], dict[str, Any]]  # gives the JSON of a name
 
@@ -148,6 +151,12 @@ def squares(results: Results) -> str:
                     f"{match['time_ratio']:.1f}",
                 ]
             )
+    curves = {
+        codec["name"]: [SimpleNamespace(**point) for point in codec["points"]]
+        for codec in results("study")["codecs"]
+    }
+    saved = bd_rate(curves["jpeg"], curves["photo"], "ssim").percent
+    rows.append(["**all (BD-rate, SSIM)**", "", "", f"**{1 + saved / 100:.2f}**", ""])
     heads = ["SSIM", "ratio (JPEG's)", "bytes, multiple of JPEG's", "time, multiple of JPEG's"]
     return _table(["quality (JPEG's)", *heads], rows)
 

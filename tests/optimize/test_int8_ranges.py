@@ -35,3 +35,20 @@ def test_zeros_do_not_speak_for_small_steps():
     alone, among_zeros = found(active), found(np.append(active, np.zeros(1_000_000)))
     assert alone == pytest.approx(among_zeros, abs=1e-3)
     assert alone == (0.0, pytest.approx(2, abs=0.04))
+
+
+def test_what_a_leaky_relu_shrinks_counts_for_less():
+    """Twice as wide below zero, but behind the slope only a fifth of it is left: cut there, for finer steps above."""
+    values = np.random.default_rng(0).laplace(-2, 2, 200_000)
+    low, high = float(values.min()), float(values.max())
+    counts = np.histogram(values, BINS, (low, high))[0]
+    plain, leaky = best_range(counts, low, high), best_range(counts, low, high, slope=0.2)
+    assert leaky[0] > plain[0]
+
+    def behind(ends: tuple[float, float]) -> float:
+        step = (ends[1] - ends[0]) / 255
+        rounded = np.clip(np.round((values - ends[0]) / step), 0, 255) * step + ends[0]
+        errors = rounded - values
+        return float(np.mean(np.where(values < 0, 0.2 * errors, errors) ** 2))
+
+    assert behind(leaky) < 0.9 * behind(plain)

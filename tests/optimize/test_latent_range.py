@@ -8,7 +8,7 @@ import pytest
 import skimage.data
 
 from edgepress.optimize.graph import run
-from edgepress.optimize.latent_range import HEADROOM, fill_int8
+from edgepress.optimize.latent_range import FLAT, fill_int8
 from edgepress.optimize.rewrite import rewrite
 from edgepress.optimize.split import split
 from edgepress.train.klt import start_as_klt
@@ -67,13 +67,30 @@ def test_every_channel_fills_int8_and_the_function_stays(model):
 
     positive = before.min() >= 0
     largest = np.abs(after).max(axis=(0, 1, 2))
+    most = 255 if positive else 127
+    flat = run(filled.halves.encoder, np.repeat(np.repeat(FLAT, 64, 1), 64, 2))
+    held = np.maximum(largest, np.abs(flat).max(axis=(0, 1, 2)))
     seen = largest > 0
-    np.testing.assert_allclose(largest[seen], (255 if positive else 127) / HEADROOM, rtol=1e-3)
+    assert np.abs(flat).max() <= most * 1.001
+    assert held[seen].min() > 0.99 * most and largest.max() <= most / 0.3 * 1.001
     assert filled.zero_point == (-128 if positive else 0) and filled.int8_scale == 1
     # a unit is the int8 step of the widest channel
     # (a channel that is nearly dead would need more than 16 bits)
     np.testing.assert_allclose(filled.gain, np.minimum(256 * filled.unit / filled.scale, 0xFFFF), atol=0.51)
     assert filled.gain.min() == 256
+
+
+def test_a_rare_value_does_not_decide_on_the_step():
+    halves = split(autoencoder("linear"), "latent")
+    rng = np.random.default_rng(0)
+    image = (0.5 + 0.02 * rng.normal(size=(512, 512, 3))).astype("float32")
+    image[:4, :4] = rng.random((4, 4, 3))  # one position that is busier than all others
+    filled = fill_int8(halves, [image])
+    largest = np.abs(run(halves.encoder, image[None])).max(axis=(0, 1, 2))
+    flat = np.abs(run(halves.encoder, np.repeat(np.repeat(FLAT, 64, 1), 64, 2))).max(axis=(0, 1, 2))
+    cut = largest > 1.2 * flat
+    assert cut.any() and (127 * filled.scale[cut] < 0.95 * largest[cut]).all()
+    assert (127 * filled.scale >= flat * 0.999).all()
 
 
 def test_channels_share_a_scale_where_factors_do_not_pass():

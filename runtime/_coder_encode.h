@@ -148,7 +148,7 @@ VECTOR static int find_codes(const Price *restrict prices, const int8_t *restric
         const int32_t radius = here >> 16 & 0x7F;
         const int32_t made = mag[i], distance = (value ^ sign) - sign, dead = here >> 23;
         const int32_t needed = (half + dead * masking[i]) * step16; /* in 1/65536 of an int8 step, to be 1 */
-        const int32_t size = made & ((made == 1 && distance << 16 < needed) - 1);
+        const int32_t size = made & (((made == 1) & (distance << 16 < needed)) - 1); /* && would keep it from being vectorized */
         const int32_t escape = size > radius;
         left |= size;
         escapes |= escape;

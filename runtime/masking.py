@@ -1,10 +1,9 @@
 """How much of an error each position of a latent hides, which the encoder alone has to know.
 
-An eye, and SSIM with it, sees an error less the more goes on around it (contrast masking), so that the encoder leaves out dear
-ones (`EntropyTables.bank_dead`) in proportion to what goes on at their position, instead of everywhere alike. That is read off the
-latent itself: the mean magnitude of the channels without a prediction, which hold what is not smooth, in steps of quality 50.
-As a photograph has fewer of them than that, and twice as many as the mean only where it is busy, fewer ones are left out in
-all, which lowers the squared error, too. `_coder_masking.h` computes the very same in C.
+The eye, and SSIM with it, sees less of an error the more goes on around it (contrast masking). So the encoder leaves out dear
+ones (`EntropyTables.bank_dead`) in proportion to what goes on at their position, not everywhere alike. That is read off the
+latent itself: the mean magnitude of the channels without a prediction, which are those of all that is not smooth, in steps of
+quality 50. `_coder_masking.h` computes the very same.
 """
 
 from __future__ import annotations
@@ -17,14 +16,16 @@ from .tables import EntropyTables, check_quality
 NEUTRAL = 16  # the masking that leaves `bank_dead` as it is
 LARGEST = 63  # 16 * 128 + 63 * 255, times a step of 65535, fits into 31 bits
 _SHIFT = 12  # of weights, which fit into 15 bits
-_NEUTRAL_FROM = 95  # qualities at which nothing hides
+_NEUTRAL_FROM = 95  # the quality
 
 
 def weights(tables: EntropyTables, quality: int) -> NDArray[np.int16]:
     """int16[C]: what one int8 step of each channel adds to the masking of its position, in 1/2**12; all 0: it is neutral.
 
-    (78 + quality) / 60 times the mean magnitude in steps of quality 50: the best straight line through what gained most SSIM at
-    each quality, without a loss of PSNR, on validation photographs and on garments from 128x128 images (default package).
+    The masking is (78 + quality) / 60 times the mean magnitude. That is a straight line through what gained most SSIM at each
+    quality while the rate at equal PSNR, over all qualities, did not rise; found with the package photo, on validation
+    photographs and on garments. From 95 on
+    there was under 1% to gain, and nothing changes.
     """
     quality = check_quality(quality)
     alone = ~tables.mean_w[tables.set_for(quality)].any(axis=1)

@@ -24,8 +24,7 @@ def weights(tables: EntropyTables, quality: int) -> NDArray[np.int16]:
 
     The masking is (78 + quality) / 60 times the mean magnitude. That is a straight line through what gained most SSIM at each
     quality while the rate at equal PSNR, over all qualities, did not rise; found with the package photo, on validation
-    photographs and on garments. From 95 on
-    there was under 1% to gain, and nothing changes.
+    photographs and on garments. From 95 on there was under 1% to gain, and nothing changes.
     """
     quality = check_quality(quality)
     alone = ~tables.mean_w[tables.set_for(quality)].any(axis=1)

@@ -1,7 +1,7 @@
 /* The entropy coder in C: the same bytes as purecoder.py, which is its specification in Python.
  *
  * rANS with a 32-bit state and 16-bit words, contexts from symbols already coded (contexts.py). This file is the module; the work
- * is done in _coder_plan.h (tables), _coder_grade.h (a quality), _coder_model.h and _coder_wave.h (contexts), _coder_encode.h and _coder_decode.h. Only the limited API of
+ * is done in _coder_plan.h (tables), _coder_grade.h (a quality), _coder_masking.h (what errors hide), _coder_model.h and _coder_wave.h (contexts), _coder_encode.h and _coder_decode.h. Only the limited API of
  * Python 3.10 is used; all work on bulk data runs without the GIL, where the caller's arrays lie. An array that another thread
  * changes meanwhile gives a wrong result, but no access outside of a buffer. */
 
@@ -68,19 +68,22 @@ static PyObject *mismatch(void) {
 
 static PyObject *prepare_grade(PyObject *self, PyObject *args) {
     PyObject *owner;
-    const char *steps, *recon;
-    Py_ssize_t n_steps, n_recon;
+    const char *steps, *recon, *weights;
+    Py_ssize_t n_steps, n_recon, n_weights;
     int zero_point, round256;
     (void)self;
-    if (!PyArg_ParseTuple(args, "Oy#y#ii", &owner, &steps, &n_steps, &recon, &n_recon, &zero_point, &round256)) return NULL;
+    if (!PyArg_ParseTuple(args, "Oy#y#iiy#", &owner, &steps, &n_steps, &recon, &n_recon, &zero_point, &round256, &weights,
+                          &n_weights))
+        return NULL;
     const Plan *plan = PyCapsule_GetPointer(owner, "edgepress.plan");
     if (!plan) return NULL;
-    if (!good_steps(steps, n_steps, plan->channels) || n_recon != n_steps || !good_offsets(zero_point, round256))
+    if (!good_steps(steps, n_steps, plan->channels) || n_recon != n_steps || !good_offsets(zero_point, round256) ||
+        n_weights != n_steps || !masking_fits(weights, plan->channels))
         return mismatch();
     Prepared *prepared = malloc(sizeof *prepared);
     if (!prepared) return PyErr_NoMemory();
     prepared->plan = owner;
-    prepared->grade = grade_make(plan, steps, recon, zero_point, round256);
+    prepared->grade = grade_make(plan, steps, recon, zero_point, round256, weights);
     PyObject *capsule = prepared->grade ? PyCapsule_New(prepared, "edgepress.grade", grade_destroy) : PyErr_NoMemory();
     if (capsule) {
         Py_INCREF(owner);
@@ -139,10 +142,12 @@ static PyObject *encoded(const Plan *plan, const int16_t *symbols, const Grade *
     const ptrdiff_t channels = plan->channels;
     done = model_init(&model, height, width);
     const ptrdiff_t stride = model.size + BETWEEN;
-    Source source = {symbols, grade, NULL, stride, malloc((size_t)channels)};
-    source.planes = done && source.used ? malloc((size_t)(channels * stride) * sizeof *source.planes) : NULL;
+    Source source = {symbols, grade, NULL, stride, malloc((size_t)channels), done ? malloc((size_t)model.size) : NULL};
+    source.planes = done && source.used && source.masking ? malloc((size_t)(channels * stride) * sizeof *source.planes) : NULL;
     done = source.planes != NULL;
+    if (done) memset(source.masking, MASKING_NEUTRAL, (size_t)model.size);
     if (done && grade) {
+        if (grade->masks) masking_map(latent, grade, channels, &model, source.masking);
         find_used(latent, grade, height * width, channels, source.used);
         for (ptrdiff_t c = 0; c < channels; c++) /* the borders are zeros */
             memset(source.planes + c * stride, grade->zero_point, (size_t)model.size);
@@ -151,6 +156,7 @@ static PyObject *encoded(const Plan *plan, const int16_t *symbols, const Grade *
     done = done && find_all(plan, &source, &model, &wave, &found) && put_all(&encoder, plan, &model, &wave, &source, &found);
     free(source.planes);
     free(source.used);
+    free(source.masking);
     wave_free(&wave);
     model_free(&model);
     found_free(&found);
@@ -312,7 +318,7 @@ static PyObject *dequantize(PyObject *self, PyObject *args) {
 
 static PyMethodDef methods[] = {
     {"prepare", prepare, METH_VARARGS, "prepare(order, mean_w, ctx_w, table_of, bank_radius, bank_dead, bank_freq) -> plan"},
-    {"prepare_grade", prepare_grade, METH_VARARGS, "prepare_grade(plan, steps, recon, zero_point, round256) -> grade"},
+    {"prepare_grade", prepare_grade, METH_VARARGS, "prepare_grade(plan, steps, recon, zero_point, round256, weights) -> grade"},
     {"encode", encode, METH_VARARGS, "encode(plan, symbols, height, width) -> bytes"},
     {"decode", decode, METH_VARARGS, "decode(plan, data, height, width) -> bytearray of int16"},
     {"encode_latent", encode_latent, METH_VARARGS, "encode_latent(grade, latent, height, width) -> bytes"},

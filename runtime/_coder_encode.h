@@ -6,7 +6,7 @@
 #ifndef EDGEPRESS_CODER_ENCODE_H
 #define EDGEPRESS_CODER_ENCODE_H
 
-#include "_coder_grade.h"
+#include "_coder_masking.h"
 #include "_coder_wave.h"
 
 #define WORDS_PER_ESCAPE 18 /* at most: residuals are below 512, 17 bits of Exp-Golomb and the sign */
@@ -138,14 +138,17 @@ static void draft_free(Draft *draft) {
 static int32_t radius_of(Price price) { return price >> 16 & 0x7F; }
 
 /* Codes of `count` positions side by side. Returns 1 where any of the symbols is left, and 2 more where any escapes. */
-VECTOR static int find_codes(const Price *restrict prices, const int8_t *restrict values, int32_t zero_point, ptrdiff_t count,
-                             uint8_t *restrict mag, uint16_t *restrict codes) {
+VECTOR static int find_codes(const Price *restrict prices, const int8_t *restrict values, int32_t zero_point,
+                             const uint8_t *restrict masking, int32_t step16, ptrdiff_t count, uint8_t *restrict mag,
+                             uint16_t *restrict codes) {
+    const int32_t half = 128 * MASKING_NEUTRAL;
     int32_t left = 0, escapes = 0;
     for (ptrdiff_t i = 0; i < count; i++) {
         const int32_t here = (int32_t)prices[i], value = values[i] - zero_point, sign = value >> 31;
         const int32_t radius = here >> 16 & 0x7F;
-        const int32_t made = mag[i], distance = (value ^ sign) - sign, price = here >> 23 & 0x1FF;
-        const int32_t size = made & ((made == 1 && distance < price) - 1);
+        const int32_t made = mag[i], distance = (value ^ sign) - sign, dead = here >> 23;
+        const int32_t needed = (half + dead * masking[i]) * step16; /* in 1/65536 of an int8 step, to be 1 */
+        const int32_t size = made & (((made == 1) & (distance << 16 < needed)) - 1); /* && would keep it from being vectorized */
         const int32_t escape = size > radius;
         left |= size;
         escapes |= escape;
@@ -155,10 +158,11 @@ VECTOR static int find_codes(const Price *restrict prices, const int8_t *restric
     return (left != 0) | (escapes != 0) << 1;
 }
 
-/* A plane on its way to its codes: values, of which only the signs count where magnitudes are given. */
+/* A plane on its way to its codes: values, of which only the signs count where magnitudes are given and the step is 0. */
 typedef struct {
     const int8_t *values;
-    int32_t zero_point;
+    int32_t zero_point, step16;
+    const uint8_t *masking;
     const Price *prices; /* by context */
 } Given;
 
@@ -174,8 +178,8 @@ static int find_pass(Model *model, int pass, const Given *given, const Draft *dr
     const uint8_t *contexts = model->contexts + begin;
     model_contexts(model, pass);
     look_up(given->prices, contexts, count, draft->prices);
-    const int any = find_codes(draft->prices, given->values + begin, given->zero_point, count, model->mag + begin,
-                               draft->codes + begin);
+    const int any = find_codes(draft->prices, given->values + begin, given->zero_point, given->masking + begin, given->step16,
+                               count, model->mag + begin, draft->codes + begin);
     plane->escapes[pass] = 0;
     for (ptrdiff_t k = pass ? model->ends[pass - 1] : 0; any & 2 && k < model->ends[pass]; k++) {
         const uint32_t i = model->at[k];
@@ -238,7 +242,8 @@ typedef struct {
     const Grade *grade;
     uint16_t *planes;
     ptrdiff_t stride;
-    uint8_t *used; /* which planes of the latent are not all zero */
+    uint8_t *used;    /* which planes of the latent are not all zero */
+    uint8_t *masking; /* a map; not looked at with symbols, but there */
 } Source;
 
 /* The magnitudes of a plane; returns whether there are any. */
@@ -246,6 +251,8 @@ static int latent_plane(const Source *source, int channel, Model *model, Given *
     const Grade *grade = source->grade;
     given->values = (const int8_t *)(source->planes + channel * source->stride);
     given->zero_point = grade->zero_point;
+    given->step16 = grade->steps[channel];
+    given->masking = source->masking;
     given->prices = grade->prices + CONTEXTS * channel;
     return source->used[channel] && quantize_plane(given->values, grade->zero_point, model->size,
                                                    inverse_step(grade->steps[channel]), grade->round256, model->mag);
@@ -265,9 +272,10 @@ static int symbol_plane(const Source *source, const Plan *plan, int channel, Mod
             model->mag[i] = (uint8_t)(symbol < 0 ? -symbol : symbol);
             any |= symbol;
         }
-    for (int i = 0; i < CONTEXTS; i++) own[i] = price_of(plan, CONTEXTS * channel + i, 0);
+    for (int i = 0; i < CONTEXTS; i++) own[i] = price_of(plan, CONTEXTS * channel + i);
     given->values = signs;
-    given->zero_point = 0;
+    given->zero_point = given->step16 = 0; /* nothing is left out */
+    given->masking = source->masking;
     given->prices = own;
     return any != 0;
 }

@@ -5,9 +5,13 @@
 
 #include "_coder_vector.h"
 
-/* What a context means for a plane, so that one look tells all: how its entry codes a zero (16 bits), its radius (7), and one more than
- * the magnitude up to which a value that became 1 or -1 is better left out, being nearer to zero than its bits are worth (9). */
+/* What a context means for a plane, so that one look tells all: how its entry codes a zero (16 bits), its radius (7), and how far beyond
+ * half a step, in 1/256 of it, a value that became 1 or -1 must lie to be worth its bits (8), where nothing hides an error. */
 typedef uint32_t Price;
+
+/* How much of an error a position hides, in 1/16 (masking.py). */
+#define MASKING_NEUTRAL 16
+#define MASKING_LARGEST 63
 
 /* What a residual means to the decoder: its magnitude (upper byte) and its value. */
 typedef uint16_t Outcome;
@@ -21,6 +25,8 @@ typedef struct {
     int8_t *recon;   /* by channel, how much nearer to zero 1 and larger symbols become, in 1/128 step */
     int32_t zero_point;
     uint32_t round256;
+    int16_t *weights; /* by channel, what a magnitude adds to the masking of its position, in 1/2^12; they fit (masking_fits) */
+    int masks;        /* whether any does */
     Price *prices;          /* by channel and context */
     Outcome *outcomes;      /* of the residuals of each channel, from -radius on, and one more for the escape */
     ptrdiff_t *outcomes_at; /* where those of a channel are, that of 0 */
@@ -30,6 +36,7 @@ static void grade_free(Grade *grade) {
     if (!grade) return;
     free(grade->steps);
     free(grade->recon);
+    free(grade->weights);
     free(grade->prices);
     free(grade->outcomes);
     free(grade->outcomes_at);
@@ -55,20 +62,30 @@ static void grade_values(const Grade *grade, ptrdiff_t channel, const int16_t *s
               grade->zero_point, values);
 }
 
-static Price price_of(const Plan *plan, ptrdiff_t i, uint32_t step16) {
+static Price price_of(const Plan *plan, ptrdiff_t i) {
     const uint8_t number = plan->table_of[i];
     const Entry *entry = &plan->entries[number];
-    const uint32_t dear = ((128u + plan->dead[number]) * step16 + 4095) >> 12;
-    return entry->zero_code | (uint32_t)entry->radius << 16 | (dear < 256 ? dear : 256) << 23;
+    return entry->zero_code | (uint32_t)entry->radius << 16 | (uint32_t)plan->dead[number] << 23;
+}
+
+/* Whether weights are such that no sum over the channels of a position overflows. */
+static int masking_fits(const void *weights, ptrdiff_t channels) {
+    int64_t sum = 0;
+    for (ptrdiff_t c = 0; c < channels; c++) {
+        const int16_t weight = ((const int16_t *)weights)[c];
+        if (weight < 0) return 0;
+        sum += weight;
+    }
+    return sum < INT32_MAX / 256;
 }
 
 static void grade_fill(Grade *grade, const Plan *plan) {
     int16_t residuals[2 * MAX_RADIUS + 2];
     int8_t values[2 * MAX_RADIUS + 2];
     ptrdiff_t at = 0;
-    for (ptrdiff_t i = 0; i < CONTEXTS * plan->channels; i++)
-        grade->prices[i] = price_of(plan, i, grade->steps[i / CONTEXTS]);
+    for (ptrdiff_t i = 0; i < CONTEXTS * plan->channels; i++) grade->prices[i] = price_of(plan, i);
     for (ptrdiff_t c = 0; c < plan->channels; c++) {
+        grade->masks |= grade->weights[c] > 0;
         const int radius = plan->radius[c], count = 2 * radius + 2;
         for (int i = 0; i < count; i++) residuals[i] = (int16_t)(i - radius);
         grade_values(grade, c, residuals, count, values);
@@ -78,7 +95,8 @@ static void grade_fill(Grade *grade, const Plan *plan) {
 }
 
 /* NULL without memory. */
-static Grade *grade_make(const Plan *plan, const void *steps, const void *recon, int zero_point, int round256) {
+static Grade *grade_make(const Plan *plan, const void *steps, const void *recon, int zero_point, int round256,
+                         const void *weights) {
     const ptrdiff_t channels = plan->channels;
     Grade *grade = calloc(1, sizeof *grade);
     ptrdiff_t total = 0;
@@ -88,10 +106,11 @@ static Grade *grade_make(const Plan *plan, const void *steps, const void *recon,
     grade->round256 = (uint32_t)round256;
     grade->steps = duplicate(steps, 2 * channels);
     grade->recon = duplicate(recon, 2 * channels);
+    grade->weights = duplicate(weights, 2 * channels);
     grade->prices = calloc((size_t)(CONTEXTS * channels), sizeof *grade->prices);
     grade->outcomes = calloc((size_t)total, sizeof *grade->outcomes);
     grade->outcomes_at = calloc((size_t)channels, sizeof *grade->outcomes_at);
-    if (grade->steps && grade->recon && grade->prices && grade->outcomes && grade->outcomes_at) {
+    if (grade->steps && grade->recon && grade->weights && grade->prices && grade->outcomes && grade->outcomes_at) {
         grade_fill(grade, plan);
         return grade;
     }

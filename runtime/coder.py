@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import masking
 from .errors import CorruptStreamError, EdgepressError
 from .tables import MAX_SYMBOL, EntropyTables, check_quality
 
@@ -69,6 +70,7 @@ def _grade(tables: EntropyTables, quality: int, zero_point: int) -> Any:
             _recon(tables, quality).tobytes(),
             zero_point,
             _round256(tables, quality),
+            masking.weights(tables, quality).tobytes(),
         )
         for old in list(grades)[: len(grades) + 1 - _MAX_GRADES]:
             grades.pop(old, None)
@@ -128,7 +130,8 @@ def encode_latent(latent: NDArray[np.int8], zero_point: int, tables: EntropyTabl
     """The stream of a latent int8[H,W,C] at a quality of 1..100: `quantize` and `encode_symbols` in one, and better.
 
     A value that rounds to 1 or -1 becomes 0 where the bits of a 1 would cost more than they are worth, in the manner of
-    rate-distortion optimized quantization (Karczewicz et al. 2008). Raises as `quantize`.
+    rate-distortion optimized quantization (Karczewicz et al. 2008), the less they are worth the more goes on around it
+    (`masking`). Raises as `quantize`.
     """
     _check_array("latent", latent, np.int8)
     height, width, channels = latent.shape
@@ -137,7 +140,12 @@ def encode_latent(latent: NDArray[np.int8], zero_point: int, tables: EntropyTabl
     if _native is None:
         steps = tables.steps(check_quality(quality))
         return purecoder.encode_latent(
-            _plan(tables, quality), latent, zero_point, steps, _round256(tables, quality)
+            _plan(tables, quality),
+            latent,
+            zero_point,
+            steps,
+            _round256(tables, quality),
+            masking.weights(tables, quality),
         )
     grade = _grade(tables, quality, zero_point)
     return _encoded(_native.encode_latent, grade, np.ascontiguousarray(latent), height, width)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from . import contexts
+from . import contexts, masking
 from .errors import CorruptStreamError
 from .rans import RAW_FREQ, RansDecoder, Unit, rans_encode
 from .tables import MAX_SYMBOL, PASSES, PROB_SCALE, EntropyTables
@@ -111,12 +111,18 @@ def encode(plan: Plan, symbols: NDArray[np.int16]) -> bytes:
 
 
 def encode_latent(
-    plan: Plan, latent: NDArray[np.int8], zero_point: int, steps: NDArray[np.uint16], round256: int
+    plan: Plan,
+    latent: NDArray[np.int8],
+    zero_point: int,
+    steps: NDArray[np.uint16],
+    round256: int,
+    weights: NDArray[np.int16],
 ) -> bytes:
     """The stream of a latent int8[H,W,C] without the ones that cost too much (see `coder.encode_latent`)."""
     symbols = quantize(latent, zero_point, steps, round256)
-    # In 1/4096 of an int8 step, 256 * 16 being the units of `dead` and of the steps.
-    values = np.abs(latent.transpose(2, 0, 1).astype(np.int32) - zero_point) * 4096
+    # In 1/65536 of an int8 step, 256 * 16 * 16 being the units of `dead`, of the masking and of the steps.
+    values = np.abs(latent.transpose(2, 0, 1).astype(np.int32) - zero_point) << 16
+    hidden = masking.masking(latent, zero_point, weights)
     dead = np.array(plan.dead, np.int32)
     maps = contexts.Maps(symbols.shape[1:])
     step = contexts.pass_of(*symbols.shape[1:])
@@ -125,7 +131,7 @@ def encode_latent(
         if not plan.predicted[channel]:
             for number in range(PASSES if plane.any() else 0):
                 entry = _entries(contexts.magnitude(plane.astype(np.int32)), channel, plan, maps)
-                dear = values[channel] < (128 + dead[entry]) * int(steps[channel])
+                dear = values[channel] < (128 * masking.NEUTRAL + dead[entry] * hidden) * int(steps[channel])
                 plane[(step == number) & (np.abs(plane) == 1) & dear] = 0
         if plane.any():
             model_plane(plane, channel, plan, maps)

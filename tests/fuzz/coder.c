@@ -120,12 +120,14 @@ static void try_latent(PyObject *plan, Py_ssize_t channels, Py_ssize_t height, P
     const int zero_point = (int8_t)take(input), rounding = take(input);
     uint16_t *steps = malloc(2 * (size_t)channels);
     int8_t *recon = malloc(2 * (size_t)channels), *latent = calloc((size_t)values, 1);
-    if (!steps || !recon || !latent) fail("out of memory");
+    int16_t *weights = malloc(2 * (size_t)channels);
+    if (!steps || !recon || !latent || !weights) fail("out of memory");
     for (Py_ssize_t c = 0; c < channels; c++) steps[c] = (uint16_t)(16 + 16 * take(input));
+    for (Py_ssize_t c = 0; c < channels; c++) weights[c] = (int16_t)(steps[c] * (c % 3));
     for (Py_ssize_t c = 0; c < 2 * channels; c++) recon[c] = (int8_t)(37 * c + rounding);
     for (Py_ssize_t i = 0; i < values && input->left; i++) latent[i] = (int8_t)take(input);
-    PyObject *grade = call(prepare_grade, Py_BuildValue("Oy#y#ii", plan, (char *)steps, 2 * channels, (char *)recon,
-                                                        2 * channels, zero_point, rounding));
+    PyObject *grade = call(prepare_grade, Py_BuildValue("Oy#y#iiy#", plan, (char *)steps, 2 * channels, (char *)recon,
+                                                        2 * channels, zero_point, rounding, (char *)weights, 2 * channels));
     if (!grade) fail("a grade is refused");
     PyObject *stream = code(encode_latent, grade, latent, values, height, width);
     if (!stream) fail("a latent cannot be encoded");
@@ -142,6 +144,7 @@ static void try_latent(PyObject *plan, Py_ssize_t channels, Py_ssize_t height, P
     Py_DECREF(grade);
     free(latent);
     free(recon);
+    free(weights);
     free(steps);
 }
 

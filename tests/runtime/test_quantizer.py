@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from randomtables import needs_native, quick, random_tables, seeds, shapes
 
-from edgepress.runtime import coder, purecoder
+from edgepress.runtime import coder, masking, purecoder
 
 
 @needs_native
@@ -34,7 +34,8 @@ def test_both_coders_leave_out_the_same_ones(seed, size, zero_point, quality):
     plan = purecoder.Plan(tables, tables.set_for(quality))
     steps, round256 = tables.steps(quality), int(tables.round256[quality - 1])
     data = coder.encode_latent(latent, zero_point, tables, quality)
-    assert data == purecoder.encode_latent(plan, latent, zero_point, steps, round256)
+    weights = masking.weights(tables, quality)
+    assert data == purecoder.encode_latent(plan, latent, zero_point, steps, round256, weights)
     plain = coder.quantize(latent, zero_point, tables, quality)
     kept = coder.decode_symbols(data, plain.shape, tables, quality)
     changed = kept != plain
@@ -54,9 +55,83 @@ def test_a_one_is_left_out_up_to_the_price_of_its_bits():
         bank_dead=np.full(tables.bank, 51, np.uint8),  # 0.2 of a step beyond the half
     )
     latent = np.array([4, 5, 6, 7, 14, 15, -5, -6, -7, -15], np.int8).reshape(1, -1, 1)
-    data = coder.encode_latent(latent, 0, tables, 50)
-    kept = coder.decode_symbols(data, (1, 1, 10), tables, 50)
+    data = coder.encode_latent(latent, 0, tables, 95)  # where nothing hides
+    kept = coder.decode_symbols(data, (1, 1, 10), tables, 95)
     assert kept.ravel().tolist() == [0, 0, 0, 1, 1, 2, 0, 0, -1, -2]
+
+
+@needs_native
+@quick
+@given(
+    seed=seeds, size=shapes, zero_point=st.sampled_from([-128, 0, 127]), scale=st.sampled_from([0.5, 4, 40])
+)
+def test_both_coders_weigh_what_goes_on_at_a_position_alike(seed, size, zero_point, scale):
+    """With planes that nearly all are without a prediction, and latents from flat to clipped."""
+    tables = random_tables(seed, channels=21)
+    mean_w = tables.mean_w.copy()
+    mean_w[:, 1:] = 0
+    gain = np.random.default_rng(seed).integers(30, 3000, 21).astype(np.uint16)
+    tables = replace(tables, mean_w=mean_w, gain=gain)
+    spread = (
+        np.random.default_rng(seed).laplace(0, 1, (*size, 21)) * np.linspace(0.1, scale, size[1])[:, None]
+    )
+    latent = np.clip(np.round(zero_point + spread), -128, 127).astype(np.int8)
+    for quality in (1, 50, 94, 100):
+        plan = purecoder.Plan(tables, tables.set_for(quality))
+        steps, round256 = tables.steps(quality), int(tables.round256[quality - 1])
+        data = coder.encode_latent(latent, zero_point, tables, quality)
+        weights = masking.weights(tables, quality)
+        assert data == purecoder.encode_latent(plan, latent, zero_point, steps, round256, weights)
+
+
+def test_masking_is_the_mean_magnitude_in_steps_of_quality_50():
+    tables = replace(
+        random_tables(2, channels=3, sets=1),
+        step16=np.full(100, 160, np.uint16),
+        gain=np.array([256, 512, 256], np.uint16),  # steps of 10, 20 and 10
+        mean_w=np.array([[[0] * 4, [0] * 4, [64, 0, 0, 0]]], np.int8),
+    )
+    latent = np.array([[0, 0, 99], [10, 0, 99], [-5, 10, -99], [120, 120, 0]], np.int8)[None]
+    # (78 + 42) / 60 = 2 times the mean over the two channels without a prediction; it ends at 63/16
+    weights = masking.weights(tables, 42)
+    assert (masking.masking(latent, 0, weights) / 16).tolist() == [[0, 1, 1, 63 / 16]]
+    assert (masking.masking(latent, 0, masking.weights(tables, 95)) / 16 == 1).all()
+
+
+def test_no_weight_and_no_sum_of_weights_overflows():
+    """The C coder refuses weights whose sums over the channels of a position do not fit."""
+    for channels, gain in ((1, 1), (5, 1), (4096, 1), (4096, 65535)):
+        tables = random_tables(3, channels=channels, sets=1)
+        tables = replace(
+            tables,
+            step16=np.full(100, 1, np.uint16),
+            gain=np.full(channels, gain, np.uint16),
+            mean_w=np.zeros((1, channels, 4), np.int8),
+        )
+        weights = masking.weights(tables, 94)
+        assert weights.min() >= 0 and 256 * int(weights.sum(dtype=np.int64)) < 2**31
+        latent = np.full((2, 2, channels), -128, np.int8)
+        coder.decode_symbols(coder.encode_latent(latent, 127, tables, 94), (channels, 2, 2), tables, 94)
+
+
+def test_ones_are_left_out_where_much_goes_on():
+    tables = random_tables(2, channels=2, sets=1)
+    tables = replace(
+        tables,
+        step16=np.full(100, 640, np.uint16),  # 40 int8 steps
+        gain=np.full(2, 256, np.uint16),
+        round256=np.full(100, 128, np.uint16),
+        mean_w=np.zeros((1, 2, 4), np.int8),
+        bank_dead=np.full(tables.bank, 51, np.uint8),  # 0.2 of a step beyond the half
+    )
+    latent = np.array([[26, 0], [26, 40], [36, 40], [36, 120]], np.int8)[
+        None
+    ]  # 0.65, 0.65, 0.9 and 0.9 of a step
+    data = coder.encode_latent(latent, 0, tables, 42)  # with a masking of 0.65, 1.65, 1.9 and 3.9
+    kept = coder.decode_symbols(data, (2, 1, 4), tables, 42)
+    # from 0.63, 0.83, 0.88 and 1.28 of a step on
+    assert kept[0].ravel().tolist() == [1, 0, 1, 0]
+    assert kept[1].ravel().tolist() == [0, 1, 1, 3]
 
 
 def test_quantizer_rounds_and_reconstructs_as_specified():

@@ -95,7 +95,9 @@ def by_phases(
     zeros = any(
         len(rows.taps[py]) < len(fused[0]) or len(columns.taps[px]) < len(fused[1]) for py, px in phases
     )
-    groups = [[phase] for phase in phases] if zeros and layer.filters >= WIDE and not scene.joined else [phases]
+    groups = (
+        [[phase] for phase in phases] if zeros and layer.filters >= WIDE and not scene.joined else [phases]
+    )
 
     # Each step: (suffix of the layer's name, what to apply). The last one takes the name itself.
     crops = (rows.crop, columns.crop)

@@ -6,7 +6,8 @@ nearest-neighbour upsampling by s reads every input value s times over. Read by 
 deconvolution layer the same as a convolutional layer?"). The weights are the same numbers, or sums of them.
 
 Phases with equal taps can be one convolution; k = 3, s = 2: a 2x2 convolution with 4x filters, where however 7 of 16
-taps are zero. With many filters it is faster to give each phase a convolution of its own (2x2, 2x1, 1x2 and 1x1 taps).
+taps are zero. With many filters it is faster to give each phase a convolution of its own (2x2, 2x1, 1x2 and 1x1 taps). Where
+channels go afterwards it may not be, and a fine-tuned network gains by the zeros: `joined` leaves them in.
 """
 
 from __future__ import annotations
@@ -94,7 +95,9 @@ def by_phases(
     zeros = any(
         len(rows.taps[py]) < len(fused[0]) or len(columns.taps[px]) < len(fused[1]) for py, px in phases
     )
-    groups = [[phase] for phase in phases] if zeros and layer.filters >= WIDE else [phases]
+    groups = (
+        [[phase] for phase in phases] if zeros and layer.filters >= WIDE and not scene.joined else [phases]
+    )
 
     # Each step: (suffix of the layer's name, what to apply). The last one takes the name itself.
     crops = (rows.crop, columns.crop)

@@ -53,7 +53,10 @@ class Plan:
         loaded, inputs = ("load", "split"), [source.key, images, recipe.model]
         self.models = {"float": Step(cache, "float", MODEL, loaded, inputs, self._load(source))}
         self._add(
-            "rewritten", ("rewrite",), [], lambda work, made, _: work.rewrite(made, self.layer(), images)
+            "rewritten",
+            ("rewrite",),
+            [recipe.channels.joined],
+            lambda work, made, _: work.rewrite(made, self.layer(), images, recipe.channels.joined),
         )
         if recipe.channels.dead:
             self._add(

@@ -46,12 +46,14 @@ class ChannelsPart:
     """Removing whole channels, and the fine-tuning by distillation after it; keep_macs = 1 removes none by importance.
 
     dead: first remove, exactly, channels that are never active on the training images.
+    joined: one convolution for each transposed one, whose zeros the fine-tuning may use, see `rewrite.rewrite`.
     """
 
     dead: bool = False
     keep_macs: float = 1.0
     criterion: str = "taylor"
     group: int = 8
+    joined: bool = False
     match: float = 0.5
     steps: int = 2000
     batch: int = 8

@@ -40,13 +40,17 @@ class Rewritten:
     max_difference: float
 
 
-def rewrite(model: Any, images: Sequence[np.ndarray] = (), keep: Collection[str] = ()) -> Rewritten:
+def rewrite(
+    model: Any, images: Sequence[np.ndarray] = (), keep: Collection[str] = (), joined: bool = False
+) -> Rewritten:
     """Rewrite a flat model, keeping layer names (the last layer of a rewritten part takes the original name).
 
     Args:
         model: flat functional Keras 3 model (load.normalize).
         images: float32 (H, W, 3) in [0, 1]; after every pass the models are compared on them and on noise.
         keep: names of layers whose output must stay a tensor of its own: the latent's.
+        joined: never give the phases of a convolution that makes a larger map convolutions of their own (see `phases`): what
+            is faster once channels have gone, and zeros that fine-tuning may use.
 
     Raises: UnsupportedModelError for settings that have no exact form here, or when outputs differ by more than 1e-5
         (relative to the largest output where that exceeds 1).
@@ -55,7 +59,7 @@ def rewrite(model: Any, images: Sequence[np.ndarray] = (), keep: Collection[str]
     done: list[Rewrite] = []
     worst = 0.0
     for rules in PASSES:
-        scene = Scene(current, keep)
+        scene = Scene(current, keep, joined)
         current = scene.rebuild(rules)
         if scene.done:
             worst = max(worst, verify(model, current, images, scene.done))

@@ -35,9 +35,11 @@ class Scene:
     Args:
         model: the flat functional Keras 3 model.
         keep: names of layers whose output must stay a tensor of its own.
+        joined: phases of a convolution that makes a larger map are never convolutions of their own.
     """
 
-    def __init__(self, model: Any, keep: Collection[str] = ()) -> None:
+    def __init__(self, model: Any, keep: Collection[str] = (), joined: bool = False) -> None:
+        self.joined = joined
         self.done: list[Rewrite] = []
         self._model, self._keep = model, frozenset(keep)
         self._readers = readers(model)

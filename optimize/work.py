@@ -62,9 +62,9 @@ def load(source: Source, images: Images, settings: ModelPart) -> Made:
     return Made(loaded.model, {"latent": {**asdict(latent), "unit": latent.unit}, "notes": loaded.notes})
 
 
-def rewrite(made: Made, latent: str, images: Images) -> Made:
+def rewrite(made: Made, latent: str, images: Images, joined: bool = False) -> Made:
     """Exact rewrites, see `rewrite.rewrite`."""
-    found = rewrite_model(made.model, images.floats, keep=(latent,))
+    found = rewrite_model(made.model, images.floats, (latent,), joined)
     facts = {"rewrites": [asdict(r) for r in found.rewrites], "max_difference": found.max_difference}
     return Made(found.model, facts)
 

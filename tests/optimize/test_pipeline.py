@@ -235,7 +235,7 @@ def test_the_recipe_can_be_dumped_with_what_the_flags_say(tmp_path):
     assert result.exit_code == 0
     (tmp_path / "dump.toml").write_text(result.output)
     recipe = load_recipe(tmp_path / "dump.toml")
-    assert (recipe.prune.steps, recipe.channels.keep_macs) == (1500, 0.5)
+    assert (recipe.channels.group, recipe.channels.keep_macs) == (16, 0.5)
     assert (recipe.search.metric, recipe.search.max_drop) == ("ssim", 0.01)
     assert recipe.prune.seed == recipe.channels.seed == 7
 

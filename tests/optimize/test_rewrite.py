@@ -9,6 +9,7 @@ from keras import layers
 
 from edgepress.optimize.errors import UnsupportedModelError
 from edgepress.optimize.rewrite import rewrite, verify
+from edgepress.optimize.split import split
 
 
 def model_of(*args, **kwargs):
@@ -34,6 +35,13 @@ def test_conv3_is_exact_on_photographs_and_keeps_its_layer_names(conv3, photogra
     assert done.max_difference < 1e-5
     assert [r.layer for r in done.rewrites] == ["decoder_1", "decoder_2", "reconstruction"]
     assert {"latent", "decoder_1", "reconstruction"} <= {layer.name for layer in done.model.layers}
+
+
+def test_phases_stay_one_convolution_where_that_is_asked_for(conv3):
+    done = rewrite(conv3, joined=True)
+    assert done.max_difference < 1e-5
+    kinds = [type(layer).__name__ for layer in split(done.model, "latent").decoder.layers]
+    assert kinds.count("Conv2D") == kinds.count("DepthToSpace") == 3
 
 
 def test_an_activation_over_channels_stays_behind_depth_to_space():

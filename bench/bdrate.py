@@ -143,7 +143,7 @@ def mean_bd_rate(
 
 
 def decibels(measure: Measure, value: float | None) -> float | None:
-    """A quality on the scale of BD-rates and plots: PSNR as it is, SSIM and MS-SSIM as -10 log10(1 - value); None stays None."""
+    """A quality on the scale of BD-rates and plots: PSNR as it is, the others as -10 log10(1 - value); None stays None."""
     if value is None or measure == "psnr":
         return value
     return -10 * math.log10(1 - value) if value < 1 else math.inf

@@ -11,9 +11,7 @@ CUTS = np.linspace(1.0, 0.3, 71)  # of a range that are tried
 Range = tuple[float, float]
 
 
-def best_range(
-    counts: np.ndarray, low: float, high: float, steps: int = STEPS, slope: float = 1.0
-) -> Range:
+def best_range(counts: np.ndarray, low: float, high: float, steps: int = STEPS, slope: float = 1.0) -> Range:
     """The part of low..high (containing 0) that in so many `steps` gives the least mean squared error.
 
     Args:

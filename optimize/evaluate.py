@@ -55,6 +55,7 @@ class _Rated:
 
     bpp: float
     psnr: float
+    ssim: float | None = None
     ms_ssim: float | None = None
 
 

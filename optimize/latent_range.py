@@ -21,7 +21,9 @@ from .best_range import BINS, best_range
 from .graph import rebuild, run
 from .split import Halves
 
-FLAT = np.array([[[[i & 1, i >> 1 & 1, i >> 2]]] for i in range(8)], np.float32)  # the corners of the colour cube, 1x1
+FLAT = np.array(
+    [[[[i & 1, i >> 1 & 1, i >> 2]]] for i in range(8)], np.float32
+)  # the corners of the colour cube, 1x1
 _WEIGHTED = ("Conv2D", "DepthwiseConv2D", "Dense")
 HOMOGENEOUS = ("linear", "relu", "leaky_relu")  # f(a x) = a f(x) for a > 0
 # Pass a factor of a channel on.
@@ -62,8 +64,8 @@ def fill_int8(halves: Halves, images: Sequence[np.ndarray], unit: float = 0.0) -
         unit: of the quantization steps, in values of the latent; 0: the int8 step of the widest channel.
     """
     positive, widest = _widest(halves, images)
-    scale = widest / (255 if positive else 127)
-    scale = np.where(widest > 0, scale, max(float(scale.max()), 1e-6)).astype(np.float32)
+    step = widest / (255 if positive else 127)
+    scale = np.where(widest > 0, step, max(float(step.max()), 1e-6)).astype(np.float32)
     scaled = fold_latent(halves, scale)
     if scaled is None:
         scale = np.full_like(scale, scale.max())
@@ -89,7 +91,10 @@ def _widest(halves: Halves, images: Sequence[np.ndarray]) -> tuple[bool, NDArray
         counts += np.bincount(bins.ravel(), minlength=counts.size).reshape(counts.shape)
     steps = 255 if positive else 127
     widest = np.array(
-        [best_range(count, 0.0, end, steps)[1] if end else 0.0 for count, end in zip(counts, ends, strict=True)]
+        [
+            best_range(count, 0.0, end, steps)[1] if end else 0.0
+            for count, end in zip(counts, ends, strict=True)
+        ]
     )
     side = halves.latent.tile or 4 * halves.latent.unit
     for colour in FLAT:

@@ -1,6 +1,6 @@
 """The tables of README.md and docs/benchmark.md, each made from what results/VERSION/*.json hold.
 
-Nothing is computed here but differences and multiples of those figures, and their rounding.
+Nothing is computed here but differences and multiples of those figures, their rounding, and BD-rates by SSIM.
 """
 
 from __future__ import annotations

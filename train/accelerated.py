@@ -86,7 +86,9 @@ def fit(
 
         def steps(state, flat, places):
             def step(state, place):
-                _, state = objective.train_step(state, (pixels.cut(flat, *place, crop),))
+                first, row_bytes, mirrored = place
+                crops = pixels.cut(flat, first, row_bytes, mirrored, crop)
+                _, state = objective.train_step(state, (crops,))
                 return state, None
 
             return jax.lax.scan(step, state, places)[0]

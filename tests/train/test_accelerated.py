@@ -1,4 +1,4 @@
-"""Training under JAX with the images in the accelerator's memory: the same crops and the same weights as with Keras' own loop."""
+"""Training under JAX with the images in the accelerator's memory: the crops and the weights of Keras' own loop."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from .interpreter import Network, Result, Tensor
 from .package import Package
 from .parts import Source
 from .tensors import Move, pixel_reader, pixel_writer
-from .tiles import Tile, grid, tiles
+from .tiles import Piece, Tile, pieces
 
 # Larger images go through the networks in tiles, with the same result: memory stays bounded, as activations take 16 to 35 bytes
 # for each pixel, and those of a tile have more of the processor's caches to themselves.
@@ -69,23 +69,24 @@ class Autoencoder:
     def latent(self, pixels: Source) -> NDArray[np.int8]:
         """The encoder's output int8[H',W',C] for an image uint8 HxWx3 or HxW."""
         package = self._package
-        latent = np.empty((*positions(pixels.shape, package), package.latent_channels), np.int8)
-        for tile in self.encoder_tiles(pixels.shape):
+        rows, columns = positions(pixels.shape, package)
+        latent = np.empty((rows, columns, package.latent_channels), np.int8)
+        for piece in self.encoder_pieces(rows, columns):
 
-            def keep(made: NDArray[np.int8], tile: Tile = tile) -> None:
+            def keep(made: NDArray[np.int8], tile: Tile = piece.tile) -> None:
                 latent[tile.kept] = made[tile.inner]
 
-            self.analyse(pixels, tile, keep)
+            self.analyse(pixels, piece, keep)
         return latent
 
-    def encoder_tiles(self, size: tuple[int, ...]) -> list[Tile]:
-        """The tiles, in latent positions, in which an image of this size (height, width, ...) is encoded."""
-        return list(self._tiles(*positions(size, self._package), "encoder"))
+    def encoder_pieces(self, rows: int, columns: int) -> tuple[Piece, ...]:
+        """The tiles in which an image of so many latent positions is encoded."""
+        return self._pieces(rows, columns, "encoder")
 
-    def analyse(self, pixels: Source, tile: Tile, use: Callable[[NDArray[np.int8]], Result]) -> Result:
+    def analyse(self, pixels: Source, piece: Piece, use: Callable[[NDArray[np.int8]], Result]) -> Result:
         """What `use` makes of the encoder's output for a tile, int8[h,w,C]: the interpreter's array, which it must not keep."""
         package = self._package
-        there = tile.times(package.stride)
+        tile, there = piece
         part = pixels[there.rows.covered, there.columns.covered]
         height, width = part.shape[:2]
 
@@ -104,13 +105,12 @@ class Autoencoder:
 
         return self._encoder.run((1, there.rows.size, there.columns.size, 3), fill, read)
 
-    def _tiles(self, rows: int, columns: int, label: str) -> Iterator[Tile]:
+    def _pieces(self, rows: int, columns: int, label: str) -> tuple[Piece, ...]:
         """The tiles of an image of rows x columns latent positions."""
         package = self._package
-        if package.tile:
-            return grid(rows, columns, package.tile // package.stride)
         limit = TILE_PIXELS // package.stride**2
-        return tiles(rows, columns, self._halo(label) if rows * columns > limit else None, limit)
+        halo = None if package.tile or rows * columns <= limit else self._halo(label)
+        return pieces(rows, columns, halo, limit, package.stride, package.tile)
 
     def _halo(self, label: str) -> int | None:
         from .reach import halo  # which small images do without
@@ -138,12 +138,10 @@ class Autoencoder:
 
     def synthesise(self, latent: NDArray[np.int8], put: Take) -> None:
         """Call `put` with every tile of an image, in pixels, and the decoder's output for what is kept of it [h,w,3]."""
-        for tile in self._tiles(latent.shape[0], latent.shape[1], "decoder"):
-            self._synthesise_tile(latent[tile.rows.covered, tile.columns.covered], tile, put)
+        for tile, there in self._pieces(latent.shape[0], latent.shape[1], "decoder"):
+            self._synthesise_tile(latent[tile.rows.covered, tile.columns.covered], there, put)
 
-    def _synthesise_tile(self, latent: NDArray[np.int8], tile: Tile, put: Take) -> None:
-        there = tile.times(self._package.stride)
-
+    def _synthesise_tile(self, latent: NDArray[np.int8], there: Tile, put: Take) -> None:
         def fill(stored: np.ndarray) -> None:
             stored[0] = latent
 

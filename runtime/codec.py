@@ -101,7 +101,7 @@ class Codec:
         metadata = Metadata.of(exif, icc_profile)
         pixels = to_pixels(image, self.max_pixels, background)
         package = self.package
-        self._positions(pixels.shape)
+        rows, columns = self._positions(pixels.shape)
         mode = "RGB" if pixels.ndim == 3 else "L"
         height, width = pixels.shape[:2]
         networks = self._networks
@@ -109,9 +109,9 @@ class Codec:
         def code(latent: NDArray[np.int8]) -> bytes:
             return coder.encode_latent(latent, package.zero_point, package.tables, quality)
 
-        tiles = networks.encoder_tiles(pixels.shape)
-        if len(tiles) == 1:  # then the latent is coded where it is
-            payload = networks.analyse(pixels, tiles[0], code)
+        pieces = networks.encoder_pieces(rows, columns)
+        if len(pieces) == 1:  # then the latent is coded where it is
+            payload = networks.analyse(pixels, pieces[0], code)
             _close(image, consume)
         else:
             latent = networks.latent(pixels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -59,6 +60,22 @@ class Tile(NamedTuple):
     def times(self, stride: int) -> Tile:
         """The same in pixels."""
         return Tile(self.rows.times(stride), self.columns.times(stride))
+
+
+class Piece(NamedTuple):
+    """A tile in latent positions, and the same in pixels."""
+
+    tile: Tile
+    there: Tile
+
+
+@functools.lru_cache(maxsize=64)  # as making them takes a hundredth of a small image's time
+def pieces(
+    rows: int, columns: int, halo: int | None, limit: int, stride: int, side: int = 0
+) -> tuple[Piece, ...]:
+    """What `tiles` yields, or, with a side in pixels, `grid`; stride: pixels per position."""
+    cut = grid(rows, columns, side // stride) if side else tiles(rows, columns, halo, limit)
+    return tuple(Piece(tile, tile.times(stride)) for tile in cut)
 
 
 def tiles(rows: int, columns: int, halo: int | None, limit: int) -> Iterator[Tile]:

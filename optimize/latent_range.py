@@ -61,22 +61,24 @@ def fill_int8(halves: Halves, images: Sequence[np.ndarray], unit: float = 0.0) -
 
     Args:
         images: float32 (H, W, 3) in [0, 1], H and W multiples of the stride.
-        unit: of the quantization steps, in values of the latent; 0: the int8 step of the widest channel.
+        unit: of the quantization steps, in values of the latent; 0: the int8 step that the widest channel would have without
+            flat colours, which images hardly have.
     """
     positive, widest = _widest(halves, images)
-    step = widest / (255 if positive else 127)
-    scale = np.where(widest > 0, step, max(float(step.max()), 1e-6)).astype(np.float32)
+    steps = 255 if positive else 127
+    unit = unit or max(float(widest.max()) / steps, 1e-6)
+    step = np.maximum(widest, _flat(halves)) / steps
+    scale = np.where(step > 0, step, max(float(step.max()), 1e-6)).astype(np.float32)
     scaled = fold_latent(halves, scale)
     if scaled is None:
         scale = np.full_like(scale, scale.max())
-    unit = unit or float(scale.max())
     gain = np.clip(np.round(256 * unit / scale), 1, 0xFFFF).astype(np.uint16)
     int8_scale = float(scale.max()) if scaled is None else 1.0
     return LatentRange(scaled or halves, scale, int8_scale, -128 if positive else 0, gain, unit)
 
 
 def _widest(halves: Halves, images: Sequence[np.ndarray]) -> tuple[bool, NDArray[np.float64]]:
-    """Whether no latent is ever negative, and the largest magnitude of each channel that int8 should hold, float64[C]."""
+    """Whether no latent is ever negative, and the largest magnitude of each channel that is worth holding, float64[C]."""
     encoder, channels = halves.encoder, halves.latent.channels
     low = high = np.zeros(channels)
     for image in images:
@@ -96,11 +98,14 @@ def _widest(halves: Halves, images: Sequence[np.ndarray]) -> tuple[bool, NDArray
             for count, end in zip(counts, ends, strict=True)
         ]
     )
-    side = halves.latent.tile or 4 * halves.latent.unit
-    for colour in FLAT:
-        z = run(encoder, np.broadcast_to(colour, (1, side, side, 3)))
-        widest = np.maximum(widest, np.abs(z).max(axis=(0, 1, 2)))
     return positive, widest
+
+
+def _flat(halves: Halves) -> NDArray[np.float64]:
+    """The largest magnitude of each channel in flat areas of any colour, float64[C]."""
+    side = halves.latent.tile or 4 * halves.latent.unit
+    seen = [run(halves.encoder, np.broadcast_to(colour, (1, side, side, 3))) for colour in FLAT]
+    return np.abs(np.concatenate(seen)).max(axis=(0, 1, 2)).astype(float)
 
 
 def fold_latent(halves: Halves, scale: NDArray[np.float32]) -> Halves | None:

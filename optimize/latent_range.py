@@ -62,12 +62,12 @@ def fill_int8(halves: Halves, images: Sequence[np.ndarray], unit: float = 0.0) -
     Args:
         images: float32 (H, W, 3) in [0, 1], H and W multiples of the stride.
         unit: of the quantization steps, in values of the latent; 0: the int8 step that the widest channel would have without
-            flat colours, which images hardly have.
+            flat colours, which images hardly have, but no less than half of the channels' steps: finer ones say nothing more.
     """
     positive, widest = _widest(halves, images)
     steps = 255 if positive else 127
-    unit = unit or max(float(widest.max()) / steps, 1e-6)
     step = np.maximum(widest, _flat(halves)) / steps
+    unit = unit or max(float(widest.max()) / steps, float(np.median(step)), 1e-6)
     scale = np.where(step > 0, step, max(float(step.max()), 1e-6)).astype(np.float32)
     scaled = fold_latent(halves, scale)
     if scaled is None:

@@ -51,9 +51,13 @@ class AnchorSearch:
     def nearest(self, ssim: float) -> tuple[Point, bool]:
         """The anchor's point whose mean SSIM is nearest, and whether the anchor reaches that SSIM at all.
 
-        The mean SSIM of JPEG rises with its quality, but for rare steps backwards of 1e-4 or so at the lowest
-        ones; among all points measured on the way the nearest is taken.
+        The mean SSIM of JPEG rises with its quality, but for rare steps backwards of 1e-4 or so, more of them the fewer
+        images there are; so the qualities beside the one found are measured, too, until none of them is nearer.
         """
+
+        def distance(quality: int) -> float:
+            return abs(self._ssim(quality) - ssim)
+
         low, high = self._bracket(ssim)
         while high - low > 1:
             middle = (low + high) // 2
@@ -62,7 +66,12 @@ class AnchorSearch:
             else:
                 high = middle
         in_reach = self._ssim(low) <= ssim <= self._ssim(high)
-        return min(self._points.values(), key=lambda p: abs(self._ssim(p.quality) - ssim)), in_reach
+        found = min(self._points, key=distance)
+        while (beside := min(max(1, found - 1), min(100, found + 1), key=distance)) != found:
+            if distance(beside) >= distance(found):
+                break
+            found = beside
+        return self._points[found], in_reach
 
     def _bracket(self, ssim: float) -> tuple[int, int]:
         below = [q for q in self._points if self._ssim(q) <= ssim]

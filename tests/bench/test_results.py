@@ -6,7 +6,9 @@ import sys
 from configparser import ConfigParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.interpolate import PchipInterpolator
 
 ROOT = Path(__file__).parents[2]
 PAGES = {name: (ROOT / name).read_text("utf-8") for name in ("README.md", "docs/benchmark.md")}
@@ -78,6 +80,18 @@ def test_no_table_of_measured_figures_stands_outside():
     assert tables and not [line for line in tables if re.search(r"\d\.\d|\d%", line)]
 
 
+def common_ssim(jpeg, photo):
+    """The range of SSIM, in dB, that both curves reach, and of each the log of its rate over it."""
+    curves = {
+        name: [
+            (-10 * np.log10(1 - p["ssim"]), np.log(p["bpp"])) for p in sorted(points, key=lambda p: p["bpp"])
+        ]
+        for name, points in (("jpeg", jpeg), ("photo", photo))
+    }
+    ends = max(c[0][0] for c in curves.values()), min(c[-1][0] for c in curves.values())
+    return ends, {name: PchipInterpolator(*zip(*curve, strict=True)) for name, curve in curves.items()}
+
+
 def test_the_tables_once_more_without_the_code_that_made_them(results):
     for (title, psnr, ms_ssim, _), name in zip(rows("photo")[:2], ("val", "kodak"), strict=True):
         found = results(name)
@@ -86,12 +100,19 @@ def test_the_tables_once_more_without_the_code_that_made_them(results):
             mean = found["bd_detail"]["photo"][measure]["mean_of_images"]
             assert numbers(cell) == pytest.approx([found["bd_rate"]["photo"][measure], mean], abs=0.05001)
     matches = [m for m in results("study")["matches"] if m["codec"] == "photo"]
-    for cells, match in zip(rows("squares"), matches, strict=True):
+    *points, whole = rows("squares")
+    for cells, match in zip(points, matches, strict=True):
         assert numbers(cells[0]) == [match["quality"], match["anchor_quality"]]
         assert numbers(cells[1]) == pytest.approx([match["ssim"]], abs=5.001e-4)
         assert numbers(cells[2]) == pytest.approx([match["ratio"], match["anchor_ratio"]], abs=0.05001)
         assert numbers(cells[3]) == pytest.approx([match["bytes"] / match["anchor_bytes"]], abs=0.005001)
         assert numbers(cells[4]) == pytest.approx([match["time_ratio"]], abs=0.05001)
+    curves = {c["name"]: c["points"] for c in results("study")["codecs"]}
+    (low, high), logs = common_ssim(curves["jpeg"], curves["photo"])
+    ratio = np.exp(
+        np.mean(logs["photo"](np.linspace(low, high, 999)) - logs["jpeg"](np.linspace(low, high, 999)))
+    )
+    assert numbers(whole[3]) == pytest.approx([ratio], abs=0.006)
     for cells, model in zip(rows("study"), results("study")["study"]["models"], strict=True):
         assert cells[0] == f"`{model['name']}`"
         for cell, figure, digits in ((cells[2], "psnr", 2), (cells[3], "ratio", 2)):

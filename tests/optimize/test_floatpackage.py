@@ -13,6 +13,7 @@ from edgepress.runtime.stream import parse_header
 
 SHIPPED = "optimize/shipped/conv3.keras"
 PACKAGE = "runtime/packages/conv3.epm"
+PHOTO, PHOTO_PACKAGE = "optimize/shipped/photo.keras", "runtime/packages/photo.epm"
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +23,11 @@ def root(request):
 
 @pytest.fixture(scope="module")
 def codec(root):
-    return make_codec(f"{root / SHIPPED}:package={root / PACKAGE}")
+    return make_codec(f"{root / PHOTO}:package={root / PHOTO_PACKAGE}")  # int8 of these very weights
 
 
 def test_it_is_the_package_with_finer_arithmetic(codec, root):
-    package = Codec.load(root / PACKAGE)
+    package = Codec.load(root / PHOTO_PACKAGE)
     photo = skimage.data.astronaut()[:97, :131]
     data = codec.encode(photo, 80)
     decoded = codec.decode(data)
@@ -45,6 +46,6 @@ def test_wrong_parameters_are_one_clear_line(root, tmp_path):
         make_codec(f"{root / SHIPPED}:tables=x")
     with pytest.raises(EdgepressError, match=r"no such \.keras file"):
         make_codec(f"{tmp_path / 'none.keras'}:package={root / PACKAGE}")
-    other = make_codec(f"{root / SHIPPED}:package={root / 'runtime/packages/photo.epm'}")
+    other = make_codec(f"{root / SHIPPED}:package={root / PHOTO_PACKAGE}")
     with pytest.raises(EdgepressError, match="made from another model"):
         other.encode(skimage.data.astronaut(), 50)

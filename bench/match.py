@@ -67,9 +67,7 @@ class AnchorSearch:
                 high = middle
         in_reach = self._ssim(low) <= ssim <= self._ssim(high)
         found = min(self._points, key=distance)
-        while (beside := min(max(1, found - 1), min(100, found + 1), key=distance)) != found:
-            if distance(beside) >= distance(found):
-                break
+        while distance(beside := min(max(1, found - 1), min(100, found + 1), key=distance)) < distance(found):
             found = beside
         return self._points[found], in_reach
 

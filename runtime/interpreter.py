@@ -124,7 +124,6 @@ class Network:
         self._label = label
         self._lock = threading.Lock()
         self._idle: list[_Idle] = []  # the last used comes last
-        self._held = 0  # bytes of them
         fresh = self._construct()
         self.input = self._tensor("input", fresh.get_input_details())
         self.output = self._tensor("output", fresh.get_output_details())
@@ -188,9 +187,7 @@ class Network:
         with self._lock:
             for position in range(len(self._idle) - 1, -1, -1):
                 if self._idle[position].shape == shape:
-                    found = self._idle.pop(position)
-                    self._held -= found.bytes
-                    return found.interpreter
+                    return self._idle.pop(position).interpreter
             interpreter = self._fresh.pop() if self._fresh else None
         interpreter = interpreter or self._construct()
         try:
@@ -205,9 +202,9 @@ class Network:
     def _give_back(self, idle: _Idle) -> None:
         with self._lock:
             self._idle.append(idle)
-            self._held += idle.bytes
-            while len(self._idle) > _MAX_IDLE or self._held > _MAX_IDLE_BYTES:
-                self._held -= self._idle.pop(0).bytes
+            total = sum(entry.bytes for entry in self._idle)
+            while len(self._idle) > _MAX_IDLE or total > _MAX_IDLE_BYTES:
+                total -= self._idle.pop(0).bytes
 
 
 def _first_line(error: BaseException) -> str:

@@ -235,7 +235,7 @@ static PyObject *decoded(const Plan *plan, const char *data, Py_ssize_t size, Py
     const ptrdiff_t channels = plan->channels;
     int ready = model_init(&model, height, width) && work_init(&work, &model);
     if (ready) {
-        const size_t bytes = (size_t)((sink->grade ? channels : 1) * (sink->stride = model.size + BETWEEN));
+        const size_t bytes = sink->grade ? (size_t)(channels * (sink->stride = model.size + BETWEEN)) : 1;
         sink->planes = malloc(bytes);
         sink->used = calloc((size_t)channels, 1);
         ready = sink->planes && sink->used;

@@ -71,13 +71,13 @@ static int32_t decode_escape(Decoder *d, int32_t radius) {
     return raw_bit(d) ? -(radius + number) : radius + number;
 }
 
-/* Takes a symbol out of a state, which may be too small then; returns its place in the entry. */
-static inline uint32_t take_symbol(const Entry *entry, uint32_t *state) {
+/* Takes a symbol out of a state, which may be too small then; returns its residual, or ESCAPE. */
+static inline int16_t take_symbol(const Entry *entry, uint32_t *state) {
     const uint32_t slot = *state & (PROB_SCALE - 1);
-    uint32_t place = entry->first[slot >> SLOT_BITS], span = entry->spans[place];
-    while (slot - (span & 0xFFFF) >= span >> 16) span = entry->spans[++place]; /* hardly ever */
-    *state = (span >> 16) * (*state >> PROB_BITS) + slot - (span & 0xFFFF);
-    return place;
+    const Span *span = &entry->spans[entry->first[slot >> SLOT_BITS]];
+    while (slot - span->start >= span->freq) span++; /* hardly ever */
+    *state = span->freq * (*state >> PROB_BITS) + (slot - span->start);
+    return span->residual;
 }
 
 /* Takes a zero, if that is what comes next. */
@@ -90,36 +90,18 @@ static inline int take_zero(const Entry *entry, uint32_t *state) {
 
 /* ---- planes ---- */
 
-/* Where the values of a plane go, and what residuals and whole planes become there. */
-typedef struct {
-    int8_t *plane;           /* all zeros before */
-    const Outcome *outcomes; /* that of a residual of 0 */
-    const Grade *grade;      /* NULL where values are residuals, and symbols are wanted */
-    ptrdiff_t channel;
-} Target;
-
 /* Room for one plane. */
 typedef struct {
-    uint32_t *escaped; /* where in the plane */
-    int16_t *residual; /* what they are */
-    size_t escapes;    /* of the plane */
-    int16_t *symbols;  /* of a plane with a prediction */
+    int16_t *symbols; /* a map; its borders stay zeros */
     Wave wave;
-    Outcome residuals[2 * MAX_RADIUS + 2]; /* what they become where symbols are wanted: themselves, from -MAX_RADIUS on */
 } Work;
 
 static int work_init(Work *work, const Model *model) {
-    const size_t size = (size_t)model->size + STATES;
-    work->escaped = calloc(size, sizeof *work->escaped);
-    work->residual = calloc(size, sizeof *work->residual);
-    work->symbols = calloc(size, sizeof *work->symbols);
-    for (int i = 0; i < 2 * MAX_RADIUS + 2; i++) work->residuals[i] = outcome_of(i - MAX_RADIUS, (int8_t)(i - MAX_RADIUS));
-    return work->escaped && work->residual && work->symbols;
+    work->symbols = calloc((size_t)model->size, sizeof *work->symbols);
+    return work->symbols != NULL;
 }
 
 static void work_free(Work *work) {
-    free(work->escaped);
-    free(work->residual);
     free(work->symbols);
     wave_free(&work->wave);
 }
@@ -129,7 +111,6 @@ typedef struct {
     uint32_t state[STATES];
     const uint8_t *next;
     ptrdiff_t k;
-    int32_t escapes; /* below zero when there were any; their residuals come later */
 } Place;
 
 /* What it works on. */
@@ -137,9 +118,7 @@ typedef struct {
     const uint32_t *at;
     const uint8_t *contexts;
     const Entry *const *entries;
-    const Outcome *outcomes;
-    int8_t *plane;
-    uint8_t *mag;
+    int16_t *symbols;
 } Field;
 
 /* Takes symbol k out of a state, which may be too small then. Where most symbols are zero, `sparse`, a processor that foresees them
@@ -148,20 +127,19 @@ typedef struct {
     do {                                                                                     \
         const uint32_t here_ = at[k];                                                        \
         const Entry *entry_ = entries[contexts[here_]];                                      \
-        if (sparse && take_zero(entry_, &(state))) break;                                    \
-        const int32_t residual_ = (int32_t)take_symbol(entry_, &(state)) - entry_->radius;   \
-        const Outcome outcome_ = outcomes[residual_];                                        \
-        plane[here_] = (int8_t)outcome_;                                                     \
-        mag[here_] = (uint8_t)(outcome_ >> 8);                                               \
-        escapes |= entry_->radius - residual_;                                               \
+        if (sparse && take_zero(entry_, &(state)))                                           \
+            symbols[here_] = 0;                                                              \
+        else                                                                                 \
+            symbols[here_] = take_symbol(entry_, &(state));                                  \
     } while (0)
 
-/* Brings a state back into its range without a branch. */
-#define REFILL(state)                                          \
-    do {                                                       \
-        const uint32_t more_ = (state) << 16 | word_at(next);  \
-        next += 2 * ((state) < STATE_START);                   \
-        (state) = (state) < STATE_START ? more_ : (state);     \
+/* Brings a state back into its range without a branch, which no processor would foresee. Of a comparison compilers make one, so it is
+ * a subtraction: `low_` is all ones for a state that is too small, and else 0. */
+#define REFILL(state)                                                                        \
+    do {                                                                                     \
+        const uint32_t low_ = (uint32_t)(((uint64_t)(state) - STATE_START) >> 32);           \
+        (state) = (state) << (low_ & 16) | (word_at(next) & low_);                           \
+        next += low_ & 2;                                                                    \
     } while (0)
 
 /* Whether a state is to be refilled: a branch where a processor foresees it, and always else. */
@@ -172,14 +150,11 @@ static inline __attribute__((always_inline)) Place take_many(int four, int spars
     const uint32_t *restrict at = f->at;
     const uint8_t *restrict contexts = f->contexts;
     const Entry *const *restrict entries = f->entries;
-    const Outcome *restrict outcomes = f->outcomes;
-    int8_t *restrict plane = f->plane;
-    uint8_t *restrict mag = f->mag;
+    int16_t *restrict symbols = f->symbols;
     const uint8_t *next = p.next;
     uint32_t s0 = p.state[0], s1 = p.state[1], s2 = p.state[2], s3 = p.state[3];
     const ptrdiff_t step = four ? 4 : 2;
     ptrdiff_t k = p.k;
-    int32_t escapes = p.escapes;
     for (; k + step <= end && next <= last; k += step) {
         TAKE_SYMBOL(s0, k);
         TAKE_SYMBOL(s1, k + 1);
@@ -190,7 +165,7 @@ static inline __attribute__((always_inline)) Place take_many(int four, int spars
         if (four && is_low(sparse, s2)) REFILL(s2);
         if (four && is_low(sparse, s3)) REFILL(s3);
     }
-    const Place after = {{s0, s1, s2, s3}, next, k, escapes};
+    const Place after = {{s0, s1, s2, s3}, next, k};
     return after;
 }
 
@@ -205,11 +180,11 @@ TAKE(take_by_four, 1, 0)
 TAKE(take_by_four_sparse, 1, 1)
 
 /* Takes what can be taken at once from symbol `begin` on; returns how far that is. */
-static ptrdiff_t take_at_once(Decoder *d, ptrdiff_t begin, ptrdiff_t end, const Field *f, int32_t *escapes) {
+static ptrdiff_t take_at_once(Decoder *d, ptrdiff_t begin, ptrdiff_t end, const Field *f) {
     if ((d->states != 2 && d->states != 4) || begin % d->states || begin + d->states > end) return begin;
     const ptrdiff_t words = WORDS_BEFORE[d->states - 1] + d->states; /* that must be left, or may be needed */
     if (d->end - d->next < 2 * words) return begin;
-    Place p = {{0}, d->next, begin, *escapes};
+    Place p = {{0}, d->next, begin};
     memcpy(p.state, d->state, sizeof p.state);
     const uint8_t *last = d->end - 2 * words;
     if (d->states == 2)
@@ -218,43 +193,48 @@ static ptrdiff_t take_at_once(Decoder *d, ptrdiff_t begin, ptrdiff_t end, const 
         (d->sparse ? take_by_four_sparse : take_by_four)(&p, end, last, f);
     memcpy(d->state, p.state, sizeof p.state);
     d->next = p.next;
-    *escapes = p.escapes;
     return p.k;
 }
 
 /* What the escapes of a pass stand for, which comes behind it. */
-static void take_escapes(Decoder *d, Model *model, ptrdiff_t begin, ptrdiff_t end, const Entry *const *entries, Work *work) {
+static void take_escapes(Decoder *d, Model *model, ptrdiff_t begin, ptrdiff_t end, const Entry *const *entries,
+                         int16_t *symbols) {
     for (ptrdiff_t k = begin; k < end && !d->error; k++) {
         const uint32_t i = model->at[k];
-        const int32_t radius = entries[model->contexts[i]]->radius;
-        if (model->mag[i] <= radius) continue;
-        const int32_t residual = decode_escape(d, radius), magnitude = residual < 0 ? -residual : residual;
+        if (symbols[i] != ESCAPE) continue;
+        const int32_t residual = decode_escape(d, entries[model->contexts[i]]->radius);
+        const int32_t magnitude = residual < 0 ? -residual : residual;
         if (magnitude > MAX_SYMBOL && !d->error) d->error = BAD_SYMBOL;
-        work->escaped[work->escapes] = i;
-        work->residual[work->escapes++] = (int16_t)residual;
+        symbols[i] = (int16_t)residual;
         model->mag[i] = (uint8_t)magnitude;
     }
 }
 
-static void decode_pass(Decoder *d, Model *model, int pass, const Entry *const *entries, const Target *to, Work *work) {
+/* The magnitudes of symbols; returns whether any is an escape. */
+VECTOR static int magnitudes_of(const int16_t *restrict symbols, ptrdiff_t size, uint8_t *restrict mag) {
+    int escapes = 0;
+    for (ptrdiff_t i = 0; i < size; i++) {
+        const int16_t symbol = symbols[i];
+        mag[i] = (uint8_t)(symbol < 0 ? -symbol : symbol);
+        escapes |= symbol == ESCAPE;
+    }
+    return escapes;
+}
+
+static void decode_pass(Decoder *d, Model *model, int pass, const Entry *const *entries, int16_t *symbols) {
     const ptrdiff_t begin = pass ? model->ends[pass - 1] : 0, end = model->ends[pass];
-    const Field field = {model->at, model->contexts, entries, to->outcomes, to->plane, model->mag};
-    const Outcome *outcomes = to->outcomes;
-    int32_t escapes = 0;
+    const ptrdiff_t first = pass * model->part, size = (pass == 2 ? 2 : 1) * model->part;
+    const Field field = {model->at, model->contexts, entries, symbols};
     model_contexts(model, pass);
     for (ptrdiff_t k = begin; k < end && !d->error;) {
         const ptrdiff_t before = k;
-        k = take_at_once(d, k, end, &field, &escapes);
+        k = take_at_once(d, k, end, &field);
         if (k > before) continue;
         const uint32_t i = model->at[k], turn = (uint32_t)k & TURNS[d->states];
-        const Entry *entry = entries[model->contexts[i]];
-        const int32_t residual = (int32_t)take_symbol(entry, &d->state[turn]) - entry->radius;
-        to->plane[i] = (int8_t)outcomes[residual];
-        model->mag[i] = (uint8_t)(outcomes[residual] >> 8);
-        escapes |= entry->radius - residual;
+        symbols[i] = take_symbol(entries[model->contexts[i]], &d->state[turn]);
         refill(d, (uint32_t)k++);
     }
-    if (escapes < 0) take_escapes(d, model, begin, end, entries, work);
+    if (magnitudes_of(symbols + first, size, model->mag + first)) take_escapes(d, model, begin, end, entries, symbols);
 }
 
 /* ---- planes with a prediction ---- */
@@ -273,9 +253,9 @@ typedef struct {
     do {                                                                                     \
         const Step *step_ = &here.steps[k + (i)];                                            \
         const Entry *entry_ = entries[wave_context(&here, step_)];                            \
-        const int32_t residual_ = (int32_t)take_symbol(entry_, &(state)) - entry_->radius;   \
+        const int32_t residual_ = take_symbol(entry_, &(state));                             \
         REFILL(state);                                                                       \
-        if (residual_ > entry_->radius) {                                                    \
+        if (residual_ == ESCAPE) {                                                           \
             k += (i);                                                                        \
             escape = 1;                                                                      \
             goto out;                                                                        \
@@ -307,7 +287,7 @@ out:;
 
 /* What is behind the symbol of a step: the residual of an escape, and the symbol's place in the plane. */
 static void end_step(Decoder *d, const Step *step, int32_t residual, int32_t radius, Model *model, Work *work) {
-    if (residual > radius) residual = decode_escape(d, radius);
+    if (residual == ESCAPE) residual = decode_escape(d, radius);
     const int32_t symbol = wave_predict(&work->wave, step) + residual;
     if ((symbol < -MAX_SYMBOL || symbol > MAX_SYMBOL) && !d->error) d->error = BAD_SYMBOL;
     wave_note(&work->wave, step, symbol, residual, model->mag);
@@ -333,15 +313,14 @@ static void decode_predicted(Decoder *d, Model *model, const Entry *const *entri
             if (ride.bad) d->error = BAD_SYMBOL;
             if (ride.escape) {
                 const Step *step = &wave->steps[k];
-                const int32_t radius = entries[wave_context(wave, step)]->radius;
-                end_step(d, step, radius + 1, radius, model, work);
+                end_step(d, step, ESCAPE, entries[wave_context(wave, step)]->radius, model, work);
                 continue;
             }
             if (k == end) break;
         }
         const Step *step = &wave->steps[k];
         const Entry *entry = entries[wave_context(wave, step)];
-        const int32_t residual = (int32_t)take_symbol(entry, &d->state[(uint32_t)k & TURNS[d->states]]) - entry->radius;
+        const int32_t residual = take_symbol(entry, &d->state[(uint32_t)k & TURNS[d->states]]);
         refill(d, (uint32_t)k);
         end_step(d, step, residual, entry->radius, model, work);
     }
@@ -357,15 +336,13 @@ VECTOR static ptrdiff_t count_nonzero(const uint8_t *restrict mag, ptrdiff_t siz
     return total;
 }
 
-static void decode_plane(Decoder *d, Model *model, const Plan *plan, int channel, const Target *to, Work *work) {
+static void decode_plane(Decoder *d, Model *model, const Plan *plan, int channel, Work *work) {
     const Entry *const *entries = plan->entry_of + CONTEXTS * channel;
     model_channel(model, plan, channel);
-    memset(model->mag, 0, (size_t)model->size); /* of the last plane; what a pass does not know yet counts as zero */
-    work->escapes = 0;
     if (model->predicted)
         decode_predicted(d, model, entries, work);
     else
-        for (int pass = 0; pass < PASSES && !d->error; pass++) decode_pass(d, model, pass, entries, to, work);
+        for (int pass = 0; pass < PASSES && !d->error; pass++) decode_pass(d, model, pass, entries, work->symbols);
     d->sparse = SPARSE * count_nonzero(model->mag, model->size) < model->height * model->width;
 }
 
@@ -376,38 +353,20 @@ typedef struct {
     int16_t *symbols; /* all zero before */
     const Grade *grade;
     int8_t *latent;
-    int8_t *planes; /* room for it as maps, of `stride` values each; one map of residuals for symbols */
+    int8_t *planes; /* room for it as maps, of `stride` values each */
     uint8_t *used;  /* by channel, whether its map holds anything but zeros */
     ptrdiff_t stride;
 } Sink;
 
-static Target sink_target(const Sink *sink, const Work *work, ptrdiff_t channel) {
-    const Grade *grade = sink->grade;
-    if (!grade) memset(sink->planes, 0, (size_t)sink->stride); /* of the last plane */
-    const Target to = {sink->planes + (grade ? channel * sink->stride : 0),
-                       grade ? grade->outcomes + grade->outcomes_at[channel] : work->residuals + MAX_RADIUS, grade, channel};
-    return to;
-}
-
-/* Puts right what the loops could not: escapes, and planes with a prediction. */
-static void finish_values(const Model *model, const Work *work, const Target *to) {
-    if (model->predicted) grade_values(to->grade, to->channel, work->symbols, model->size, to->plane);
-    for (size_t j = 0; j < work->escapes; j++)
-        grade_values(to->grade, to->channel, &work->residual[j], 1, &to->plane[work->escaped[j]]);
-}
-
-static void deliver(const Model *model, Work *work, const Target *to, const Sink *sink) {
+static void deliver(const Model *model, const int16_t *symbols, ptrdiff_t channel, const Sink *sink) {
     if (sink->grade) {
-        sink->used[to->channel] = 1;
-        finish_values(model, work, to);
+        sink->used[channel] = 1;
+        grade_values(sink->grade, channel, symbols, model->size, sink->planes + channel * sink->stride);
         return;
     }
-    if (!model->predicted)
-        for (ptrdiff_t i = 0; i < model->size; i++) work->symbols[i] = to->plane[i];
-    for (size_t j = 0; j < work->escapes; j++) work->symbols[work->escaped[j]] = work->residual[j];
-    int16_t *out = sink->symbols + to->channel * model->height * model->width;
+    int16_t *out = sink->symbols + channel * model->height * model->width;
     for (ptrdiff_t y = 0; y < model->height; y++)
-        for (ptrdiff_t x = 0; x < model->width; x++) *out++ = work->symbols[row_of(model, y, x % 2) + x / 2];
+        for (ptrdiff_t x = 0; x < model->width; x++) *out++ = symbols[row_of(model, y, x % 2) + x / 2];
 }
 
 /* A tile of eight columns and `deep` channels of maps, which have room for it, and as much of it as is there to a latent. */
@@ -465,9 +424,8 @@ static const char *decode_all(const Plan *plan, const uint8_t *data, ptrdiff_t s
         const int channel = plan->order[i], flag = decode_bit(&d, flag_one(model));
         flag_update(model, flag);
         if (flag) {
-            const Target to = sink_target(sink, work, channel);
-            decode_plane(&d, model, plan, channel, &to, work);
-            if (!d.error) deliver(model, work, &to, sink);
+            decode_plane(&d, model, plan, channel, work);
+            if (!d.error) deliver(model, work->symbols, channel, sink);
         }
         model_update(model, flag);
     }

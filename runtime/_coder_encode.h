@@ -312,10 +312,10 @@ typedef struct {
     int states; /* how many there are by now */
 } Encoder;
 
-/* `inverse` is floor(2^46 / freq) + 1: as the state is below freq * 2^18 by then, the product stays below 2^64, and its upper bits
+/* The inverse is floor(2^46 / freq) + 1: as the state is below freq * 2^18 by then, the product stays below 2^64, and its upper bits
  * are the quotient exactly. */
-static inline uint32_t advanced(uint32_t state, const Code *code) {
-    return state + code->start + (uint32_t)(state * code->inverse >> 46) * code->rest;
+static inline uint32_t advanced(uint32_t state, const Code *code, uint64_t inverse) {
+    return state + code->start + (uint32_t)(state * inverse >> 46) * code->rest;
 }
 
 /* One more state begins as the word that state `turn` would write, and symbol `number` goes on in the state that now has its turn,
@@ -333,7 +333,7 @@ static uint32_t begin_state(Encoder *e, uint32_t turn, uint32_t number) {
     return now;
 }
 
-static void put(Encoder *e, uint32_t number, const Code *code) {
+static void put(Encoder *e, uint32_t number, const Code *code, uint64_t inverse) {
     uint32_t turn = number & TURNS[e->states];
     if (e->state[turn] >= code->limit) {
         if (e->states < STATES && (ptrdiff_t)e->count == WORDS_BEFORE[e->states])
@@ -342,12 +342,12 @@ static void put(Encoder *e, uint32_t number, const Code *code) {
             e->words[e->count++] = (uint16_t)e->state[turn];
         e->state[turn] >>= 16;
     }
-    e->state[turn] = advanced(e->state[turn], code);
+    e->state[turn] = advanced(e->state[turn], code, inverse);
 }
 
 static void put_once(Encoder *e, uint32_t start, uint32_t freq) {
     const Code code = code_of(start, freq);
-    put(e, 0, &code);
+    put(e, 0, &code, inverse_of(freq));
 }
 
 /* Words are reserved by the caller, one for each call of `put`. */
@@ -369,17 +369,20 @@ static int put_escape(Encoder *e, uint32_t escaped) {
 /* Puts a symbol without a branch that nothing could foresee. */
 #define PUT_SYMBOL(state)                                                       \
     do {                                                                        \
-        const Code *code_ = &codes[numbers[*--at]];                             \
+        const uint32_t number_ = numbers[*--at];                                \
+        const Code *code_ = &codes[number_];                                    \
         const int full_ = (state) >= code_->limit;                              \
         *word = (uint16_t)(state);                                              \
         word += full_;                                                          \
-        (state) = advanced(full_ ? (state) >> 16 : (state), code_);             \
+        (state) = advanced(full_ ? (state) >> 16 : (state), code_, inverses[number_]); \
     } while (0)
 
 /* `count` symbols, a multiple of that of the states, whose last one is before `at`. Returns the place behind the words. Functions
  * of their own, so that all that their loops need is in registers. */
-static __attribute__((noinline)) uint16_t *put_by_two(uint32_t *state, uint16_t *word, const Code *codes,
+static __attribute__((noinline)) uint16_t *put_by_two(uint32_t *state, uint16_t *word, const Plan *plan,
                                                       const uint16_t *numbers, const uint32_t *at, ptrdiff_t count) {
+    const Code *codes = plan->codes;
+    const uint64_t *inverses = plan->inverses;
     uint32_t s0 = state[0], s1 = state[1];
     for (const uint32_t *end = at - count; at > end;) {
         PUT_SYMBOL(s1);
@@ -390,8 +393,10 @@ static __attribute__((noinline)) uint16_t *put_by_two(uint32_t *state, uint16_t 
     return word;
 }
 
-static __attribute__((noinline)) uint16_t *put_by_four(uint32_t *state, uint16_t *word, const Code *codes,
+static __attribute__((noinline)) uint16_t *put_by_four(uint32_t *state, uint16_t *word, const Plan *plan,
                                                        const uint16_t *numbers, const uint32_t *at, ptrdiff_t count) {
+    const Code *codes = plan->codes;
+    const uint64_t *inverses = plan->inverses;
     uint32_t s0 = state[0], s1 = state[1], s2 = state[2], s3 = state[3];
     for (const uint32_t *end = at - count; at > end;) {
         PUT_SYMBOL(s3);
@@ -415,19 +420,19 @@ static ptrdiff_t at_once(const Encoder *e, ptrdiff_t count, ptrdiff_t end) {
 }
 
 /* The symbols at[begin..end] of a plane. */
-static int put_codes(Encoder *e, const Code *codes, const uint16_t *numbers, const uint32_t *at, ptrdiff_t begin,
+static int put_codes(Encoder *e, const Plan *plan, const uint16_t *numbers, const uint32_t *at, ptrdiff_t begin,
                      ptrdiff_t end) {
     if (!words_reserve(e, (size_t)(end - begin) + STATES)) return 0;
     while (end > begin) {
         const ptrdiff_t many = at_once(e, end - begin, end);
         if (many) {
             uint16_t *word = e->words + e->count;
-            word = (e->states == 2 ? put_by_two : put_by_four)(e->state, word, codes, numbers, at + end, many);
+            word = (e->states == 2 ? put_by_two : put_by_four)(e->state, word, plan, numbers, at + end, many);
             e->count = (size_t)(word - e->words);
             end -= many;
         } else {
             end--;
-            put(e, (uint32_t)end, &codes[numbers[at[end]]]);
+            put(e, (uint32_t)end, &plan->codes[numbers[at[end]]], plan->inverses[numbers[at[end]]]);
         }
     }
     return 1;
@@ -438,7 +443,7 @@ static int put_plane(Encoder *e, const Plan *plan, const Model *model, const uin
     for (int pass = PASSES; pass-- > 0;) {
         for (uint32_t i = 0; i < plane->escapes[pass]; i++)
             if (!put_escape(e, found->escaped[--found->count])) return 0;
-        if (!put_codes(e, plan->codes, numbers, model->at, pass ? model->ends[pass - 1] : 0, model->ends[pass])) return 0;
+        if (!put_codes(e, plan, numbers, model->at, pass ? model->ends[pass - 1] : 0, model->ends[pass])) return 0;
     }
     return 1;
 }
@@ -450,12 +455,12 @@ static int put_predicted(Encoder *e, const Plan *plan, const Model *model, const
     uint32_t escapes = plane->escapes[0];
     for (ptrdiff_t k = end; escapes && k-- > 0;) {
         if (!is_escape(&plan->codes[numbers[wave->order[k]]])) continue;
-        if (!put_codes(e, plan->codes, numbers, wave->order, k + 1, end)) return 0;
+        if (!put_codes(e, plan, numbers, wave->order, k + 1, end)) return 0;
         if (!put_escape(e, found->escaped[--found->count])) return 0;
         end = k + 1;
         escapes--;
     }
-    return put_codes(e, plan->codes, numbers, wave->order, 0, end);
+    return put_codes(e, plan, numbers, wave->order, 0, end);
 }
 
 static int put_all(Encoder *e, const Plan *plan, const Model *model, const Wave *wave, const Source *source, Found *found) {

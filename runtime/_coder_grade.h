@@ -13,13 +13,6 @@ typedef uint32_t Price;
 #define MASKING_NEUTRAL 16
 #define MASKING_LARGEST 63
 
-/* What a residual means to the decoder: its magnitude (upper byte) and its value. */
-typedef uint16_t Outcome;
-
-static inline Outcome outcome_of(int residual, int8_t value) {
-    return (Outcome)((residual < 0 ? -residual : residual) << 8 | (uint8_t)value);
-}
-
 typedef struct {
     uint16_t *steps; /* by channel, in 1/16 of an int8 step */
     int8_t *recon;   /* by channel, how much nearer to zero 1 and larger symbols become, in 1/128 step */
@@ -27,9 +20,7 @@ typedef struct {
     uint32_t round256;
     int16_t *weights; /* by channel, what a magnitude adds to the masking of its position, in 1/2^12; they fit (masking_fits) */
     int masks;        /* whether any does */
-    Price *prices;          /* by channel and context */
-    Outcome *outcomes;      /* of the residuals of each channel, from -radius on, and one more for the escape */
-    ptrdiff_t *outcomes_at; /* where those of a channel are, that of 0 */
+    Price *prices;    /* by channel and context */
 } Grade;
 
 static void grade_free(Grade *grade) {
@@ -38,8 +29,6 @@ static void grade_free(Grade *grade) {
     free(grade->recon);
     free(grade->weights);
     free(grade->prices);
-    free(grade->outcomes);
-    free(grade->outcomes_at);
     free(grade);
 }
 
@@ -64,7 +53,7 @@ static void grade_values(const Grade *grade, ptrdiff_t channel, const int16_t *s
 
 static Price price_of(const Plan *plan, ptrdiff_t i) {
     const uint8_t number = plan->table_of[i];
-    const Entry *entry = &plan->entries[number];
+    const Entry *entry = plan->bank[number];
     return entry->zero_code | (uint32_t)entry->radius << 16 | (uint32_t)plan->dead[number] << 23;
 }
 
@@ -80,18 +69,8 @@ static int masking_fits(const void *weights, ptrdiff_t channels) {
 }
 
 static void grade_fill(Grade *grade, const Plan *plan) {
-    int16_t residuals[2 * MAX_RADIUS + 2];
-    int8_t values[2 * MAX_RADIUS + 2];
-    ptrdiff_t at = 0;
     for (ptrdiff_t i = 0; i < CONTEXTS * plan->channels; i++) grade->prices[i] = price_of(plan, i);
-    for (ptrdiff_t c = 0; c < plan->channels; c++) {
-        grade->masks |= grade->weights[c] > 0;
-        const int radius = plan->radius[c], count = 2 * radius + 2;
-        for (int i = 0; i < count; i++) residuals[i] = (int16_t)(i - radius);
-        grade_values(grade, c, residuals, count, values);
-        grade->outcomes_at[c] = at + radius;
-        for (int i = 0; i < count; i++) grade->outcomes[at++] = outcome_of(i - radius, values[i]);
-    }
+    for (ptrdiff_t c = 0; c < plan->channels; c++) grade->masks |= grade->weights[c] > 0;
 }
 
 /* NULL without memory. */
@@ -99,18 +78,14 @@ static Grade *grade_make(const Plan *plan, const void *steps, const void *recon,
                          const void *weights) {
     const ptrdiff_t channels = plan->channels;
     Grade *grade = calloc(1, sizeof *grade);
-    ptrdiff_t total = 0;
     if (!grade) return NULL;
-    for (ptrdiff_t c = 0; c < channels; c++) total += 2 * plan->radius[c] + 2;
     grade->zero_point = zero_point;
     grade->round256 = (uint32_t)round256;
     grade->steps = duplicate(steps, 2 * channels);
     grade->recon = duplicate(recon, 2 * channels);
     grade->weights = duplicate(weights, 2 * channels);
     grade->prices = calloc((size_t)(CONTEXTS * channels), sizeof *grade->prices);
-    grade->outcomes = calloc((size_t)total, sizeof *grade->outcomes);
-    grade->outcomes_at = calloc((size_t)channels, sizeof *grade->outcomes_at);
-    if (grade->steps && grade->recon && grade->weights && grade->prices && grade->outcomes && grade->outcomes_at) {
+    if (grade->steps && grade->recon && grade->weights && grade->prices) {
         grade_fill(grade, plan);
         return grade;
     }

@@ -23,21 +23,29 @@ static const uint32_t TURNS[STATES + 1] = {0, 0, 1, 1, 3}; /* by how many states
 #define WEIGHTS 6 /* of a pass */
 #define MAX_SYMBOL 255
 #define MAX_RADIUS 127  /* so that a residual's place in its entry is a byte */
+#define ESCAPE INT16_MIN /* in the place of the residual that follows it */
 #define MAX_CODES 65535 /* of all entries together, so that a code has a 16-bit number */
 #define SLOT_BITS 6     /* the upper bits of a slot index `first` */
 
+/* The slots of a residual, or of the escape. */
 typedef struct {
-    const uint8_t *first;  /* of each range of 2^SLOT_BITS slots, the place of the residual that has its beginning */
-    const uint32_t *spans; /* of -R..R and of the escape: frequency << 16 | start */
+    uint16_t start, freq;
+    int16_t residual;
+    uint16_t unused; /* a size of 8 needs no multiplication */
+} Span;
+
+/* In one piece, so that its address is all that a loop has to know of it. */
+typedef struct {
+    uint8_t first[PROB_SCALE >> SLOT_BITS]; /* of each range of 2^SLOT_BITS slots, the place of the span that has its beginning */
     int32_t radius;
     uint16_t zero_start, zero_freq;
     uint16_t zero_code; /* the number of the code of a residual of 0 */
+    Span spans[];       /* of -R..R and of the escape */
 } Entry;
 
-/* What the encoder wants to know of a span. */
+/* What the encoder wants to know of a span, beside the inverse of its frequency. */
 typedef struct {
-    uint64_t inverse; /* of the frequency, see `advanced` in _coder_encode.h */
-    uint32_t limit;   /* from here on a state is too large for it: frequency << 18 */
+    uint32_t limit;       /* from here on a state is too large for it: frequency << 18 */
     uint16_t start, rest; /* `rest`: PROB_SCALE less the frequency */
 } Code;
 
@@ -45,12 +53,12 @@ typedef struct {
     ptrdiff_t channels;
     uint16_t *order;
     int8_t *mean_w;
-    uint8_t *ctx_w, *table_of, *dead, *first;
-    Entry *entries;
+    uint8_t *ctx_w, *table_of, *dead;
+    void *entries;
+    const Entry **bank;     /* where each begins */
     const Entry **entry_of; /* by channel and context */
-    uint8_t *radius;        /* the largest of a channel's entries */
-    uint32_t *spans;
     Code *codes;
+    uint64_t *inverses; /* of the codes, see `advanced` in _coder_encode.h */
 } Plan;
 
 static void plan_free(Plan *plan) {
@@ -60,12 +68,11 @@ static void plan_free(Plan *plan) {
     free(plan->ctx_w);
     free(plan->table_of);
     free(plan->dead);
-    free(plan->first);
     free(plan->entries);
+    free(plan->bank);
     free(plan->entry_of);
-    free(plan->radius);
-    free(plan->spans);
     free(plan->codes);
+    free(plan->inverses);
     free(plan);
 }
 
@@ -83,9 +90,11 @@ static void *duplicate(const void *data, ptrdiff_t size) {
 
 /* Frequencies below 2^14, and so all that an entry or a flag can have. */
 static Code code_of(uint32_t start, uint32_t freq) {
-    const Code code = {((uint64_t)1 << 46) / freq + 1, freq << 18, (uint16_t)start, (uint16_t)(PROB_SCALE - freq)};
+    const Code code = {freq << 18, (uint16_t)start, (uint16_t)(PROB_SCALE - freq)};
     return code;
 }
+
+static uint64_t inverse_of(uint32_t freq) { return ((uint64_t)1 << 46) / freq + 1; }
 
 /* The escape is the last of its entry. */
 static int is_escape(const Code *code) { return code->start == code->rest; }
@@ -93,25 +102,30 @@ static int is_escape(const Code *code) { return code->start == code->rest; }
 /* Fills the entries from radii and frequencies; 0 when they are not what EntropyTables guarantees. */
 static int plan_bank(Plan *plan, const uint8_t *radius, ptrdiff_t bank, const uint8_t *freq, ptrdiff_t values) {
     ptrdiff_t number = 0;
+    uint8_t *room = plan->entries;
     if (values > MAX_CODES) return 0;
     for (ptrdiff_t m = 0; m < bank; m++) {
-        uint8_t *first = plan->first + m * (PROB_SCALE >> SLOT_BITS);
+        Entry *entry = (Entry *)room;
         const int count = 2 * radius[m] + 2;
         uint32_t start = 0;
         if (radius[m] > MAX_RADIUS || count > values - number) return 0;
-        const Entry entry = {first, plan->spans + number, radius[m], 0, 0, (uint16_t)(number + radius[m])};
-        plan->entries[m] = entry;
+        room += sizeof(Entry) + (size_t)count * sizeof(Span);
+        plan->bank[m] = entry;
+        entry->radius = radius[m];
+        entry->zero_code = (uint16_t)(number + radius[m]);
         for (int i = 0; i < count; i++, freq += 2, number++) {
             uint16_t f;
             memcpy(&f, freq, 2);
             if (f == 0 || start + f > PROB_SCALE) return 0;
             for (uint32_t slot = (start + (1u << SLOT_BITS) - 1) >> SLOT_BITS; slot << SLOT_BITS < start + f; slot++)
-                first[slot] = (uint8_t)i;
-            plan->spans[number] = (uint32_t)f << 16 | start;
+                entry->first[slot] = (uint8_t)i;
+            const Span span = {(uint16_t)start, f, i < count - 1 ? (int16_t)(i - radius[m]) : ESCAPE, 0};
+            entry->spans[i] = span;
             plan->codes[number] = code_of(start, f);
+            plan->inverses[number] = inverse_of(f);
             if (i == radius[m]) {
-                plan->entries[m].zero_start = (uint16_t)start;
-                plan->entries[m].zero_freq = f;
+                entry->zero_start = (uint16_t)start;
+                entry->zero_freq = f;
             }
             start += f;
         }
@@ -124,9 +138,7 @@ static int plan_bank(Plan *plan, const uint8_t *radius, ptrdiff_t bank, const ui
 static int plan_channels(Plan *plan, ptrdiff_t bank) {
     for (ptrdiff_t i = 0; i < CONTEXTS * plan->channels; i++) {
         if (plan->table_of[i] >= bank) return 0;
-        const Entry *entry = plan->entry_of[i] = &plan->entries[plan->table_of[i]];
-        uint8_t *radius = &plan->radius[i / CONTEXTS];
-        *radius = entry->radius > *radius ? (uint8_t)entry->radius : *radius;
+        plan->entry_of[i] = plan->bank[plan->table_of[i]];
     }
     return 1;
 }
@@ -144,14 +156,13 @@ static Plan *plan_make(const void *order, const void *mean_w, const void *ctx_w,
     plan->ctx_w = duplicate(ctx_w, PASSES * WEIGHTS * channels);
     plan->table_of = duplicate(table_of, CONTEXTS * channels);
     plan->dead = duplicate(dead, bank);
-    plan->first = calloc((size_t)bank, PROB_SCALE >> SLOT_BITS);
-    plan->entries = calloc((size_t)bank, sizeof *plan->entries);
+    plan->entries = calloc((size_t)bank * sizeof(Entry) + (size_t)values * sizeof(Span), 1);
+    plan->bank = calloc((size_t)bank, sizeof *plan->bank);
     plan->entry_of = calloc((size_t)(CONTEXTS * channels), sizeof *plan->entry_of);
-    plan->radius = calloc((size_t)channels, 1);
-    plan->spans = calloc((size_t)values, sizeof *plan->spans);
     plan->codes = calloc((size_t)values, sizeof *plan->codes);
-    if (!plan->order || !plan->mean_w || !plan->ctx_w || !plan->table_of || !plan->dead || !plan->first ||
-        !plan->entries || !plan->entry_of || !plan->radius || !plan->spans || !plan->codes) {
+    plan->inverses = calloc((size_t)values, sizeof *plan->inverses);
+    if (!plan->order || !plan->mean_w || !plan->ctx_w || !plan->table_of || !plan->dead || !plan->entries || !plan->bank ||
+        !plan->entry_of || !plan->codes || !plan->inverses) {
         plan_free(plan);
         return NULL;
     }

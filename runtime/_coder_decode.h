@@ -7,7 +7,7 @@
 #include "_coder_wave.h"
 
 #define MAX_PREFIX 9
-#define SPARSE 6 /* a plane with at most one in so many symbols that is not zero */
+#define SPARSE 12 /* a plane with at most one in so many symbols that is not zero */
 
 #define TOO_SHORT "the compressed data ends too early"
 #define BAD_LENGTH "the compressed data has an impossible length"

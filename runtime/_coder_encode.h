@@ -6,6 +6,7 @@
 #ifndef EDGEPRESS_CODER_ENCODE_H
 #define EDGEPRESS_CODER_ENCODE_H
 
+#include "_coder_lookup.h"
 #include "_coder_masking.h"
 #include "_coder_wave.h"
 
@@ -165,12 +166,6 @@ typedef struct {
     const uint8_t *masking;
     const Price *prices; /* by context */
 } Given;
-
-/* The prices of `count` contexts, a multiple of BLOCK. */
-static void look_up(const Price *restrict prices, const uint8_t *restrict contexts, ptrdiff_t count, Price *restrict found) {
-    for (ptrdiff_t begin = 0; begin < count; begin += BLOCK)
-        for (ptrdiff_t i = begin; i < begin + BLOCK; i++) found[i] = prices[contexts[i]];
-}
 
 /* Finds the codes of a pass; returns whether any symbol is left, -1 without memory. */
 static int find_pass(Model *model, int pass, const Given *given, const Draft *draft, Plane *plane, Found *found) {

@@ -95,11 +95,16 @@ static int model_init(Model *model, ptrdiff_t height, ptrdiff_t width) {
     return 1;
 }
 
+/* The mean of `slow` at the four neighbours; one outside is like the position itself. */
 VECTOR static void mean_around(const uint16_t *restrict slow, const uint8_t *restrict edge, uint16_t *restrict around,
-                               ptrdiff_t size, ptrdiff_t a, ptrdiff_t b, ptrdiff_t c, ptrdiff_t d) {
-    for (ptrdiff_t i = 0; i < size; i++) {
-        const uint32_t straight = (uint32_t)slow[i + a] + slow[i + b] + slow[i + c] + slow[i + d];
-        around[i] = (uint16_t)((straight + (uint32_t)edge[i] * slow[i]) >> 2);
+                               ptrdiff_t size, const ptrdiff_t straight[PARTS][4]) {
+    for (int part = 0; part < PARTS; part++, slow += size, edge += size, around += size) {
+        const ptrdiff_t *to = straight[part];
+        const uint16_t *restrict a = slow + to[0], *restrict b = slow + to[1], *restrict c = slow + to[2], *restrict d = slow + to[3];
+        for (ptrdiff_t i = 0; i < size; i++) {
+            const uint32_t sum = (uint32_t)a[i] + b[i] + c[i] + d[i];
+            around[i] = (uint16_t)((sum + (uint32_t)edge[i] * slow[i]) >> 2);
+        }
     }
 }
 
@@ -108,11 +113,7 @@ static void model_channel(Model *model, const Plan *plan, int channel) {
     model->mean_w = plan->mean_w + 4 * channel;
     model->ctx_w = plan->ctx_w + PASSES * WEIGHTS * channel;
     model->predicted = is_predicted(plan, channel);
-    for (int part = 0; part < PARTS; part++) {
-        const ptrdiff_t begin = part * model->part, *to = model->straight[part];
-        mean_around(model->slow + begin, model->edge + begin, model->around + begin, model->part, to[0], to[1], to[2],
-                    to[3]);
-    }
+    mean_around(model->slow, model->edge, model->around, model->part, model->straight);
 }
 
 static uint32_t flag_one(const Model *model) { return model->flag_ones[model->flag_context] << 2; }

@@ -106,14 +106,7 @@ static void work_free(Work *work) {
     wave_free(&work->wave);
 }
 
-/* Where a loop over symbols stands. */
-typedef struct {
-    uint32_t state[STATES];
-    const uint8_t *next;
-    ptrdiff_t k;
-} Place;
-
-/* What it works on. */
+/* What a loop over symbols works on. */
 typedef struct {
     const uint32_t *at;
     const uint8_t *contexts;
@@ -145,16 +138,17 @@ typedef struct {
 /* Whether a state is to be refilled: a branch where a processor foresees it, and always else. */
 static inline int is_low(int sparse, uint32_t state) { return !sparse || state < STATE_START; }
 
-/* Takes as many symbols at a time as there are states, as long as there are words enough, and so many symbols. */
-static inline __attribute__((always_inline)) Place take_many(int four, int sparse, Place p, ptrdiff_t end, const uint8_t *last, const Field *f) {
+/* Takes as many symbols at a time as there are states, from symbol k on as long as there are words enough, and so many symbols;
+ * returns how far that is. */
+static inline __attribute__((always_inline)) ptrdiff_t take_many(int four, int sparse, Decoder *d, ptrdiff_t k, ptrdiff_t end,
+                                                                 const uint8_t *last, const Field *f) {
     const uint32_t *restrict at = f->at;
     const uint8_t *restrict contexts = f->contexts;
     const Entry *const *restrict entries = f->entries;
     int16_t *restrict symbols = f->symbols;
-    const uint8_t *next = p.next;
-    uint32_t s0 = p.state[0], s1 = p.state[1], s2 = p.state[2], s3 = p.state[3];
+    const uint8_t *next = d->next;
+    uint32_t s0 = d->state[0], s1 = d->state[1], s2 = d->state[2], s3 = d->state[3];
     const ptrdiff_t step = four ? 4 : 2;
-    ptrdiff_t k = p.k;
     for (; k + step <= end && next <= last; k += step) {
         TAKE_SYMBOL(s0, k);
         TAKE_SYMBOL(s1, k + 1);
@@ -165,14 +159,18 @@ static inline __attribute__((always_inline)) Place take_many(int four, int spars
         if (four && is_low(sparse, s2)) REFILL(s2);
         if (four && is_low(sparse, s3)) REFILL(s3);
     }
-    const Place after = {{s0, s1, s2, s3}, next, k};
-    return after;
+    d->next = next;
+    d->state[0] = s0;
+    d->state[1] = s1;
+    d->state[2] = s2;
+    d->state[3] = s3;
+    return k;
 }
 
 /* Functions of their own, so that as much as can be of what their loops need is in registers. */
-#define TAKE(name, four, sparse)                                                                                        \
-    static __attribute__((noinline)) void name(Place *p, ptrdiff_t end, const uint8_t *last, const Field *f) {          \
-        *p = take_many(four, sparse, *p, end, last, f);                                                                 \
+#define TAKE(name, four, sparse)                                                                                            \
+    static __attribute__((noinline)) ptrdiff_t name(Decoder *d, ptrdiff_t k, ptrdiff_t end, const uint8_t *last, const Field *f) { \
+        return take_many(four, sparse, d, k, end, last, f);                                                                 \
     }
 TAKE(take_by_two, 0, 0)
 TAKE(take_by_two_sparse, 0, 1)
@@ -184,16 +182,9 @@ static ptrdiff_t take_at_once(Decoder *d, ptrdiff_t begin, ptrdiff_t end, const 
     if ((d->states != 2 && d->states != 4) || begin % d->states || begin + d->states > end) return begin;
     const ptrdiff_t words = WORDS_BEFORE[d->states - 1] + d->states; /* that must be left, or may be needed */
     if (d->end - d->next < 2 * words) return begin;
-    Place p = {{0}, d->next, begin};
-    memcpy(p.state, d->state, sizeof p.state);
     const uint8_t *last = d->end - 2 * words;
-    if (d->states == 2)
-        (d->sparse ? take_by_two_sparse : take_by_two)(&p, end, last, f);
-    else
-        (d->sparse ? take_by_four_sparse : take_by_four)(&p, end, last, f);
-    memcpy(d->state, p.state, sizeof p.state);
-    d->next = p.next;
-    return p.k;
+    if (d->states == 2) return (d->sparse ? take_by_two_sparse : take_by_two)(d, begin, end, last, f);
+    return (d->sparse ? take_by_four_sparse : take_by_four)(d, begin, end, last, f);
 }
 
 /* What the escapes of a pass stand for, which comes behind it. */

@@ -141,16 +141,19 @@ VECTOR static void contexts_alone(const uint16_t *restrict fast, const uint16_t 
         contexts[i] = (uint8_t)context_of(w_fast * fast[i] + w_slow * slow[i] + w_around * around[i] + one);
 }
 
-/* The same with the magnitudes at four distances. */
+/* The same of so many parts of a size, with the magnitudes at four distances in each. */
 VECTOR static void contexts_beside(const uint16_t *restrict fast, const uint16_t *restrict slow,
-                                   const uint16_t *restrict around, ptrdiff_t size, int32_t w_fast, int32_t w_slow,
-                                   int32_t w_around, int32_t one, const uint8_t *restrict mag, const ptrdiff_t to[4],
+                                   const uint16_t *restrict around, int parts, ptrdiff_t size, int32_t w_fast, int32_t w_slow,
+                                   int32_t w_around, int32_t one, const uint8_t *restrict mag, const ptrdiff_t (*to)[4],
                                    int32_t w_beside, uint8_t *restrict contexts) {
-    const uint8_t *restrict a = mag + to[0], *restrict b = mag + to[1], *restrict c = mag + to[2], *restrict d = mag + to[3];
-    for (ptrdiff_t i = 0; i < size; i++) {
-        const int32_t beside = a[i] + b[i] + c[i] + d[i];
-        const int32_t known = w_fast * fast[i] + w_slow * slow[i] + w_around * around[i] + one;
-        contexts[i] = (uint8_t)context_of(known + w_beside * beside);
+    for (; parts--; fast += size, slow += size, around += size, mag += size, contexts += size, to++) {
+        const uint8_t *restrict a = mag + (*to)[0], *restrict b = mag + (*to)[1], *restrict c = mag + (*to)[2],
+                      *restrict d = mag + (*to)[3];
+        for (ptrdiff_t i = 0; i < size; i++) {
+            const int32_t beside = a[i] + b[i] + c[i] + d[i];
+            const int32_t known = w_fast * fast[i] + w_slow * slow[i] + w_around * around[i] + one;
+            contexts[i] = (uint8_t)context_of(known + w_beside * beside);
+        }
     }
 }
 
@@ -158,14 +161,12 @@ VECTOR static void contexts_beside(const uint16_t *restrict fast, const uint16_t
 static void model_contexts(Model *m, int pass) {
     const uint8_t *w = m->ctx_w + WEIGHTS * pass;
     const int32_t one = 16 * w[5], beside = 16 * w[pass == 1];
-    for (int part = pass; part < (pass == 2 ? PARTS : pass + 1); part++) {
-        const ptrdiff_t i = part * m->part;
-        if (pass == 0)
-            contexts_alone(m->fast + i, m->slow + i, m->around + i, m->part, w[2], w[3], w[4], one, m->contexts + i);
-        else
-            contexts_beside(m->fast + i, m->slow + i, m->around + i, m->part, w[2], w[3], w[4], one, m->mag + i,
-                            pass == 1 ? m->diagonal : m->straight[part], beside, m->contexts + i);
-    }
+    const ptrdiff_t i = pass * m->part;
+    if (pass == 0)
+        contexts_alone(m->fast, m->slow, m->around, m->part, w[2], w[3], w[4], one, m->contexts);
+    else
+        contexts_beside(m->fast + i, m->slow + i, m->around + i, pass, m->part, w[2], w[3], w[4], one, m->mag + i,
+                        pass == 1 ? &m->diagonal : &m->straight[pass], beside, m->contexts + i);
 }
 
 VECTOR static void update_coded(uint16_t *restrict fast, uint16_t *restrict slow, const uint8_t *restrict mag,

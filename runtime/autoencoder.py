@@ -20,8 +20,6 @@ from .tiles import Piece, Tile, pieces
 # for each pixel, and those of a tile have more of the processor's caches to themselves.
 TILE_PIXELS = 1 << 20
 
-Take = Callable[[Tile, np.ndarray], None]  # what becomes of a tile's result, which must not be kept
-
 
 class Autoencoder:
     """The encoder and decoder networks of a package. Thread-safe, as `Network` is.
@@ -123,33 +121,49 @@ class Autoencoder:
 
     def pixels(self, latent: NDArray[np.int8], image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Decode a latent into `image` (uint8 HxWx3 or HxW), which need not have all of the last rows and columns."""
-        self.synthesise(latent, lambda tile, stored: self.read(stored, image[tile.kept]))
+        for piece in self.decoder_pieces(*latent.shape[:2]):
+
+            def keep(stored: np.ndarray, part: NDArray[np.uint8] = image[piece.there.kept]) -> None:
+                self.read(stored, part)
+
+            self.synthesise(latent, piece, keep)
         return image
 
     def read(self, stored: np.ndarray, part: NDArray[np.uint8]) -> None:
         """Write the top left of a decoder's output [h,w,3] to a part of an image, HxWx3 or HxW."""
-        stored = stored[: part.shape[0], : part.shape[1]]
+        height, width = part.shape[:2]
         if part.ndim == 3:
-            self._read_pixels(stored, part)
-            return
-        rgb = np.empty((*part.shape, 3), np.uint8)
-        self._read_pixels(stored, rgb)
-        part[...] = to_gray(rgb)
+            self._read_pixels(stored[:height, :width], part)
+        else:
+            part[...] = to_gray(self.seen(stored, height, width))
 
-    def synthesise(self, latent: NDArray[np.int8], put: Take) -> None:
-        """Call `put` with every tile of an image, in pixels, and the decoder's output for what is kept of it [h,w,3]."""
-        for tile, there in self._pieces(latent.shape[0], latent.shape[1], "decoder"):
-            self._synthesise_tile(latent[tile.rows.covered, tile.columns.covered], there, put)
+    def seen(self, stored: np.ndarray, height: int, width: int) -> NDArray[np.uint8]:
+        """The top left of a decoder's output [h,w,3] as pixels uint8 HxWx3. Bytes become pixels where they are."""
+        stored = stored[:height, :width]
+        pixels = stored.view(np.uint8) if stored.itemsize == 1 else np.empty(stored.shape, np.uint8)
+        self._read_pixels(stored, pixels)
+        return pixels
 
-    def _synthesise_tile(self, latent: NDArray[np.int8], there: Tile, put: Take) -> None:
+    def decoder_pieces(self, rows: int, columns: int) -> tuple[Piece, ...]:
+        """The tiles in which an image of so many latent positions is decoded."""
+        return self._pieces(rows, columns, "decoder")
+
+    def synthesise(
+        self, latent: NDArray[np.int8], piece: Piece, use: Callable[[np.ndarray], Result]
+    ) -> Result:
+        """What `use` makes of the decoder's output for what is kept of a tile, [h,w,3]: the interpreter's array, which it may
+        change, but must not keep."""
+        tile, there = piece
+        part = latent[tile.rows.covered, tile.columns.covered]
+
         def fill(stored: np.ndarray) -> None:
-            stored[0] = latent
+            stored[0] = part
 
-        def read(stored: np.ndarray) -> None:
+        def read(stored: np.ndarray) -> Result:
             _check_output(stored, (1, there.rows.size, there.columns.size, 3), "decoder")
-            put(there, stored[0][there.inner])
+            return use(stored[0][there.inner])
 
-        self._decoder.run((1, *latent.shape), fill, read)
+        return self._decoder.run((1, *part.shape), fill, read)
 
 
 def positions(size: tuple[int, ...], package: Package) -> tuple[int, int]:

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from . import coder, stream
-from .autoencoder import TILE_PIXELS, Autoencoder, positions
+from .autoencoder import Autoencoder, positions
 from .errors import UnknownModelError
-from .images import check_size, to_pixels
+from .images import check_size, to_image, to_pixels
 from .metadata import Metadata
 from .package import Package, read_manifest, read_package, shipped
 from .parallel import ordered_map
 from .tables import check_quality
-from .tiles import Tile
+from .tiles import Piece
 
 MAX_PIXELS = 1 << 26
 
@@ -130,17 +130,19 @@ class Codec:
             UnknownModelError: it was made with another package.
             UnsupportedImageError: it has more than `max_pixels` pixels.
         """
-        image = self._image(*self._received(data))
-        image.info.update(stream.parse_metadata(data).as_info())
+        header, latent, metadata = self._received(data)
+        image = self._image(header, latent)
+        image.info.update(metadata.as_info())
         return image
 
     def decode_array(self, data: bytes) -> NDArray[np.uint8]:
         """As `decode`, but the pixels as an array: uint8 HxWx3, or HxW for a gray image."""
-        return self._array(*self._received(data))
+        header, latent, _ = self._received(data)
+        return self._array(header, latent)
 
     def symbols(self, data: bytes) -> NDArray[np.int16]:
         """The symbols int16[C,H/stride,W/stride] in an .epx file: the same on every machine. Raises as `decode`."""
-        header, payload, shape = self._parsed(data)
+        header, _, payload, shape = self._parsed(data)
         return coder.decode_symbols(payload, shape, self.package.tables, header.quality)
 
     def latent(self, image: Image.Image | NDArray[np.uint8]) -> NDArray[np.int8]:
@@ -169,22 +171,24 @@ class Codec:
         """`decode` for every stream, in order, by `workers` threads (None: one per core); see `ordered_map`."""
         return ordered_map(self.decode, streams, workers)
 
-    def _received(self, data: bytes) -> tuple[stream.Header, NDArray[np.int8]]:
-        """The header of a stream and the decoder's input int8[H',W',C]."""
-        header, payload, shape = self._parsed(data)
+    def _received(self, data: bytes) -> tuple[stream.Header, NDArray[np.int8], Metadata]:
+        """The header of a stream, the decoder's input int8[H',W',C], and the metadata."""
+        header, metadata, payload, shape = self._parsed(data)
         package = self.package
-        return header, coder.decode_latent(payload, shape, package.zero_point, package.tables, header.quality)
+        latent = coder.decode_latent(payload, shape, package.zero_point, package.tables, header.quality)
+        return header, latent, metadata
 
-    def _parsed(self, data: bytes) -> tuple[stream.Header, bytes, tuple[int, int, int]]:
-        """The header and the payload of a stream that is one of this package's, and the shape of its symbols."""
-        header, payload = stream.parse(data)
+    def _parsed(self, data: bytes) -> tuple[stream.Header, Metadata, bytes, tuple[int, int, int]]:
+        """The parts of a stream that is one of this package's, and the shape of its symbols."""
+        header, metadata, payload = stream.parse_whole(data)
         package = self.package
         if header.model_id != package.model_id:
             raise UnknownModelError(
                 f"the stream needs the model {header.model_id.hex()}, and {package.name} is {package.model_id.hex()}"
             )
         check_size(header.width, header.height, self.max_pixels)
-        return header, payload, (package.latent_channels, *self._positions((header.height, header.width)))
+        shape = (package.latent_channels, *self._positions((header.height, header.width)))
+        return header, metadata, payload, shape
 
     def _positions(self, size: tuple[int, ...]) -> tuple[int, int]:
         """`positions`, once it is sure that whole tiles do not make a narrow image too large."""
@@ -201,19 +205,26 @@ class Codec:
 
     def _image(self, header: stream.Header, latent: NDArray[np.int8]) -> Image.Image:
         """The same as a PIL.Image, without ever having a large one twice."""
-        if header.width * header.height <= TILE_PIXELS:
-            return Image.fromarray(self._array(header, latent))
+        pieces = self._networks.decoder_pieces(*latent.shape[:2])
+        if len(pieces) == 1:
+            return self._part(header, latent, pieces[0])
         image = Image.new(header.mode, (header.width, header.height))
-
-        def put(tile: Tile, stored: np.ndarray) -> None:
-            rows = min(tile.rows.keep_stop, header.height) - tile.rows.keep
-            columns = min(tile.columns.keep_stop, header.width) - tile.columns.keep
-            part = np.empty((rows, columns) if header.mode == "L" else (rows, columns, 3), np.uint8)
-            self._networks.read(stored, part)
-            image.paste(Image.fromarray(part), (tile.columns.keep, tile.rows.keep))
-
-        self._networks.synthesise(latent, put)
+        for piece in pieces:
+            rows, columns = piece.there
+            image.paste(self._part(header, latent, piece), (columns.keep, rows.keep))
         return image
+
+    def _part(self, header: stream.Header, latent: NDArray[np.int8], piece: Piece) -> Image.Image:
+        """What a tile shows of a decoded image, made of the network's output where that is."""
+        rows, columns = piece.there
+        height = min(rows.keep_stop, header.height) - rows.keep
+        width = min(columns.keep_stop, header.width) - columns.keep
+        networks = self._networks
+
+        def made(stored: np.ndarray) -> Image.Image:
+            return to_image(networks.seen(stored, height, width), header.mode)
+
+        return networks.synthesise(latent, piece, made)
 
 
 def decode(data: bytes) -> Image.Image:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from .errors import UnsupportedImageError
 from .modes import as_coded, check_background
-from .parts import ImageParts, Source
+from .parts import ImageParts, Source, as_array
 
 Pixels = NDArray[np.uint8]
 WHOLE_PIXELS = 1 << 20  # of a PIL image that becomes an array as a whole, which takes as much memory again
@@ -49,7 +49,7 @@ def to_pixels(image: Any, max_pixels: int, background: Any = None) -> Source:
         except READ_ERRORS as error:
             raise UnsupportedImageError(f"the image data cannot be read: {error}") from None
         coded = as_coded(image, behind)
-        return np.asarray(coded) if image.width * image.height <= WHOLE_PIXELS else ImageParts(coded)
+        return as_array(coded) if image.width * image.height <= WHOLE_PIXELS else ImageParts(coded)
     if not isinstance(image, np.ndarray):
         raise UnsupportedImageError(f"an image is a PIL.Image or a uint8 array, not {type(image).__name__}")
     if image.dtype != np.uint8:
@@ -68,6 +68,19 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
         raise UnsupportedImageError(
             f"the image has {width}x{height} pixels, but the limit is {max_pixels} (max_pixels raises it)"
         )
+
+
+def to_image(rgb: Pixels, mode: str) -> Image.Image:
+    """An image of its own, RGB or L, of pixels uint8 HxWx3, which may be a part of larger rows."""
+    if mode == "L":
+        return Image.fromarray(to_gray(rgb))
+    height, width, _ = rgb.shape
+    stride = rgb.strides[0]
+    if not rgb.flags.c_contiguous:  # all from the first pixel to the last one, beside which are others
+        rgb = np.lib.stride_tricks.as_strided(rgb, ((height - 1) * stride + 3 * width,), (1,))
+    image = Image.new(mode, (width, height), None)
+    image.frombytes(rgb.data, "raw", mode, stride, 1)
+    return image
 
 
 def to_gray(rgb: Pixels) -> Pixels:

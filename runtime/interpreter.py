@@ -141,8 +141,8 @@ class Network:
         Args:
             shape: of the input.
             fill: writes the input into the array that it is given, the interpreter's own, of the input's dtype.
-            read: what to make of the output (1,H',W',c'), the interpreter's own array, too. Neither may keep
-                its array or a view of it.
+            read: what to make of the output (1,H',W',c'), the interpreter's own array, too, which it may overwrite. Neither
+                may keep its array or a view of it.
 
         Returns:
             What `read` returned.

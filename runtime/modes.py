@@ -30,6 +30,8 @@ def as_coded(image: Image.Image, background: Background | None = None) -> Image.
     Raises:
         UnsupportedImageError: something would be lost: transparency without a background, depth, or a colour space.
     """
+    if image.mode in ("RGB", "L") and "transparency" not in image.info:
+        return image
     if image.mode.startswith("I;16"):
         return _eight_bits(image)
     if image.mode not in (*_GRAY, *_COLOUR, *_PALETTE):
@@ -49,8 +51,7 @@ def as_coded(image: Image.Image, background: Background | None = None) -> Image.
         canvas = Image.new("RGB", image.size, background)
         canvas.paste(layer, mask=layer)
         return canvas.convert("L" if gray and len(set(background)) == 1 else "RGB")
-    target = "L" if gray else "RGB"
-    return image if image.mode == target else image.convert(target)
+    return image.convert("L" if gray else "RGB")
 
 
 def check_background(background: Any) -> Background | None:

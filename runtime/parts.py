@@ -7,6 +7,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 
+def as_array(image: Image.Image) -> NDArray[np.uint8]:
+    """The pixels of an image of mode RGB or L, uint8 HxWx3 or HxW; numpy.asarray has to find out what those are."""
+    sides = (image.height, image.width)
+    return np.frombuffer(image.tobytes(), np.uint8).reshape(sides if image.mode == "L" else (*sides, 3))
+
+
 class ImageParts:
     """The pixels of a PIL image of mode RGB or L as an array that is made only where it is looked at.
 
@@ -23,7 +29,7 @@ class ImageParts:
     def __getitem__(self, part: tuple[slice, slice]) -> NDArray[np.uint8]:
         top, bottom, _ = part[0].indices(self.shape[0])
         left, right, _ = part[1].indices(self.shape[1])
-        return np.asarray(self._image.crop((left, top, right, bottom)))
+        return as_array(self._image.crop((left, top, right, bottom)))
 
 
 Source = NDArray[np.uint8] | ImageParts

@@ -62,7 +62,13 @@ def pack(header: Header, payload: bytes, metadata: Metadata = NO_METADATA) -> by
 
 
 def parse(data: bytes | bytearray | memoryview) -> tuple[Header, bytes]:
-    """The header and the payload of an .epx file.
+    """The header and the payload of an .epx file; raises as `parse_whole`."""
+    header, _, payload = parse_whole(data)
+    return header, payload
+
+
+def parse_whole(data: bytes | bytearray | memoryview) -> tuple[Header, Metadata, bytes]:
+    """The header, the metadata and the payload of an .epx file.
 
     Raises:
         CorruptStreamError: not an .epx file, a newer version of the format, truncated, or damaged.
@@ -74,9 +80,10 @@ def parse(data: bytes | bytearray | memoryview) -> tuple[Header, bytes]:
         raise CorruptStreamError(_TRUNCATED)
     if zlib.crc32(memoryview(data)[:end]) != int.from_bytes(data[end:], "little"):
         raise CorruptStreamError("the .epx stream is damaged: its checksum does not match")
+    metadata = NO_METADATA
     if flagged:
-        _, start = _parse_metadata(memoryview(data)[:end], start)
-    return header, data[start:end]
+        metadata, start = _parse_metadata(memoryview(data)[:end], start)
+    return header, metadata, data[start:end]
 
 
 def parse_header(data: bytes | bytearray | memoryview) -> Header:

@@ -1,8 +1,8 @@
 """Pixels in and out of tensors: uint8 pixels as whatever the networks' inputs and outputs store.
 
 The real value of a pixel p is p/255. Integer tensors need a mapping of bytes to bytes; the usual ones are one to three numpy
-operations in place, several times faster than a table look-up. All functions write into an array that is
-there already, an interpreter's own or the final image, so that no pixel is copied twice.
+operations, several times faster than a table look-up. All functions write into an array that is there already, an interpreter's
+own or the final image, so that no pixel is copied twice; that of pixels stored as bytes may be the one they come from.
 """
 
 from __future__ import annotations
@@ -104,12 +104,10 @@ def _flip(source: Bytes, target: Bytes) -> None:
 
 def _shrink(source: Bytes, target: Bytes) -> None:
     """Scale 1/256: q - (q >> 7)."""
-    np.right_shift(source, _SEVEN, out=target)
-    np.subtract(source, target, out=target)
+    np.subtract(source, source >> _SEVEN, out=target)
 
 
 def _flip_and_shrink(source: Bytes, target: Bytes) -> None:
     """Both. With q = s ^ 128, the top bits of q and s differ, and q - (q >> 7) = s + 127 + (s >> 7) modulo 256."""
-    np.right_shift(source, _SEVEN, out=target)
-    np.add(target, source, out=target)
+    np.add(source, source >> _SEVEN, out=target)
     np.add(target, np.uint8(127), out=target)

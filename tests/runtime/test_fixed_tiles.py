@@ -50,7 +50,6 @@ def test_large_images_are_decoded_tile_by_tile(tiled, astronaut, monkeypatch):
     data = tiled.encode(astronaut[:100, :90], 75)
     expected = tiled.decode_array(data)
     monkeypatch.setattr(autoencoder, "TILE_PIXELS", 1000)
-    monkeypatch.setattr("edgepress.runtime.codec.TILE_PIXELS", 1000)
     assert np.array_equal(np.asarray(tiled.decode(data)), expected)
 
 

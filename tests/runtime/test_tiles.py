@@ -70,7 +70,6 @@ def test_tiles_give_what_one_piece_gives(codec, astronaut, monkeypatch, height, 
     expected = results()
     for limit in (20_000, 1 << 16):
         monkeypatch.setattr(autoencoder, "TILE_PIXELS", limit)
-        monkeypatch.setattr("edgepress.runtime.codec.TILE_PIXELS", limit)
         for found, whole in zip(results(), expected, strict=True):
             assert found == whole if isinstance(whole, bytes) else np.array_equal(found, whole)
 

@@ -239,12 +239,8 @@ static PyObject *decoded(const Plan *plan, const char *data, Py_ssize_t size, Py
         sink->planes = malloc(bytes);
         sink->used = calloc((size_t)channels, 1);
         ready = sink->planes && sink->used;
-        if (ready && sink->grade) memset(sink->planes, sink->grade->zero_point, bytes);
     }
-    if (ready && sink->grade)
-        memset(sink->latent, sink->grade->zero_point, (size_t)(channels * height * width));
-    else if (ready)
-        memset(sink->symbols, 0, 2 * (size_t)(channels * height * width));
+    if (ready && !sink->grade) memset(sink->symbols, 0, 2 * (size_t)(channels * height * width));
     if (ready) error = decode_all(plan, (const uint8_t *)data, size, &model, &work, sink);
     free(sink->planes);
     free(sink->used);

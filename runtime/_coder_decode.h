@@ -345,7 +345,7 @@ typedef struct {
     const Grade *grade;
     int8_t *latent;
     int8_t *planes; /* room for it as maps, of `stride` values each */
-    uint8_t *used;  /* by channel, whether its map holds anything but zeros */
+    uint8_t *used;  /* by channel, whether its map holds anything but zeros; the others are made only where they are looked at */
     ptrdiff_t stride;
 } Sink;
 
@@ -375,7 +375,21 @@ static inline void tile_to_latent(const int8_t *even, const int8_t *odd, ptrdiff
         if (TILE_ORDER[i] < wide) memcpy(out + TILE_ORDER[i] * channels, &tile[i], (size_t)deep);
 }
 
-/* The maps become the latent, which is all zero point before. */
+/* The same of channels that are all zero. */
+static inline void zeros_to_latent(int8_t zero_point, ptrdiff_t deep, ptrdiff_t wide, ptrdiff_t channels, int8_t *out) {
+    for (ptrdiff_t i = 0; i < wide; i++) memset(out + i * channels, zero_point, (size_t)deep);
+}
+
+/* Maps of zeros beside those that are used, for tiles that have both. */
+static void fill_unused(const Sink *sink, ptrdiff_t channels, const Model *model) {
+    for (ptrdiff_t c = 0; c < channels; c++) {
+        const ptrdiff_t first = c / 8 * 8;
+        if (!sink->used[c] && any_used(sink->used + first, channels - first))
+            memset(sink->planes + c * sink->stride, sink->grade->zero_point, (size_t)model->size);
+    }
+}
+
+/* The maps become the latent. */
 VECTOR static void to_latent(const Sink *sink, ptrdiff_t channels, const Model *model) {
     const ptrdiff_t width = model->width, stride = sink->stride;
     for (ptrdiff_t first = 0; first < channels; first += TILE_CHANNELS) {
@@ -386,8 +400,10 @@ VECTOR static void to_latent(const Sink *sink, ptrdiff_t channels, const Model *
                     const int8_t *even = sink->planes + c * stride + row_of(model, y, 0) + x / 2;
                     const int8_t *odd = sink->planes + c * stride + row_of(model, y, 1) + x / 2;
                     int8_t *out = sink->latent + (y * width + x) * channels + c;
-                    if (!any_used(sink->used + c, last - c)) continue;
-                    if (last - c >= 8 && width - x >= 8) /* as constants they make the loops disappear */
+                    if (!any_used(sink->used + c, last - c))
+                        zeros_to_latent((int8_t)sink->grade->zero_point, last - c < 8 ? last - c : 8, width - x < 8 ? width - x : 8,
+                                        channels, out);
+                    else if (last - c >= 8 && width - x >= 8) /* as constants they make the loops disappear */
                         tile_to_latent(even, odd, stride, 8, 8, channels, out);
                     else
                         tile_to_latent(even, odd, stride, last - c < 8 ? last - c : 8, width - x < 8 ? width - x : 8, channels,
@@ -422,7 +438,10 @@ static const char *decode_all(const Plan *plan, const uint8_t *data, ptrdiff_t s
     }
     if (d.error) return d.error;
     if (d.state[0] != STATE_START || d.states > 1 || d.next != d.end) return BAD_END;
-    if (sink->grade) to_latent(sink, plan->channels, model);
+    if (sink->grade) {
+        fill_unused(sink, plan->channels, model);
+        to_latent(sink, plan->channels, model);
+    }
     return NULL;
 }
 

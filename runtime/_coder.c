@@ -136,7 +136,7 @@ static PyObject *encoded(const Plan *plan, const int16_t *symbols, const Grade *
     Model model;
     Found found = {NULL, NULL, 0, 0};
     Encoder encoder = {NULL, 0, 0, {0}, 0};
-    Wave wave = {0};
+    Preview preview = {0};
     int done;
     Py_BEGIN_ALLOW_THREADS;
     const ptrdiff_t channels = plan->channels;
@@ -153,11 +153,12 @@ static PyObject *encoded(const Plan *plan, const int16_t *symbols, const Grade *
             memset(source.planes + c * stride, grade->zero_point, (size_t)model.size);
         to_maps(latent, channels, &model, source.used, 2 * stride, (int8_t *)source.planes);
     }
-    done = done && find_all(plan, &source, &model, &wave, &found) && put_all(&encoder, plan, &model, &wave, &source, &found);
+    done = done && find_all(plan, &source, &model, &preview, &found) &&
+           put_all(&encoder, plan, &model, preview.order, &source, &found);
     free(source.planes);
     free(source.used);
     free(source.masking);
-    wave_free(&wave);
+    preview_free(&preview);
     model_free(&model);
     found_free(&found);
     Py_END_ALLOW_THREADS;

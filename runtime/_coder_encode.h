@@ -8,7 +8,7 @@
 
 #include "_coder_lookup.h"
 #include "_coder_masking.h"
-#include "_coder_wave.h"
+#include "_coder_predict.h"
 
 #define WORDS_PER_ESCAPE 18 /* at most: residuals are below 512, 17 bits of Exp-Golomb and the sign */
 
@@ -122,12 +122,12 @@ static int keep_escape(Found *found, int32_t residual, int32_t radius) {
 /* Room for one plane. */
 typedef struct {
     uint16_t *codes;
-    Price *prices; /* of the contexts of a pass */
+    Price *prices; /* of the contexts of a pass, or of all */
 } Draft;
 
 static int draft_init(Draft *draft, const Model *model) {
     draft->codes = calloc((size_t)model->size, sizeof *draft->codes);
-    draft->prices = malloc((size_t)(2 * model->part) * sizeof *draft->prices);
+    draft->prices = malloc((size_t)model->size * sizeof *draft->prices);
     return draft->codes && draft->prices;
 }
 
@@ -188,25 +188,21 @@ static int find_pass(Model *model, int pass, const Given *given, const Draft *dr
 
 /* The same for a whole plane with a prediction; nothing is left out: where the prediction is not zero, neither is the cheapest
  * symbol. */
-static int find_predicted(Model *model, Wave *wave, const Given *given, Draft *draft, Plane *plane, Found *found) {
-    const ptrdiff_t count = model->height * model->width;
+static int find_predicted(Model *model, Preview *preview, const Given *given, const Draft *draft, Plane *plane, Found *found) {
+    const ptrdiff_t size = model->size, count = model->height * model->width;
     plane->escapes[0] = 0;
-    if (!wave_init(wave, model)) return -1;
-    wave_channel(wave, model);
-    const Wave here = *wave; /* copies, which no store of a byte can change */
-    const Given from = *given;
-    uint8_t *const mag = model->mag;
-    uint16_t *const codes = draft->codes;
-    for (ptrdiff_t k = 0; k < count; k++) {
-        const Step *step = &here.steps[k];
-        const int32_t size = mag[step->part], symbol = from.values[step->part] < from.zero_point ? -size : size;
-        const int32_t residual = symbol - wave_predict(&here, step);
-        const Price price = from.prices[wave_context(&here, step)];
-        const int32_t radius = radius_of(price);
-        const int escape = (residual < 0 ? -residual : residual) > radius;
-        codes[step->part] = (uint16_t)((price & 0xFFFF) + (uint32_t)(escape ? radius + 1 : residual));
-        wave_note(&here, step, symbol, residual, mag);
-        if (!escape) continue;
+    if (!preview_init(preview, model)) return -1;
+    symbols_of(model->mag, given->values, given->zero_point, size, preview->symbols);
+    residuals_of(preview->symbols, preview->inside, model->part, preview->to, model->mean_w, preview->residuals, model->mag);
+    residuals_at_borders(preview, model->mean_w, model->mag);
+    contexts_behind(model->fast, model->slow, model->around, model->mag, model->part, preview->to, model->ctx_w,
+                    model->contexts);
+    look_up(given->prices, model->contexts, size, draft->prices);
+    const int any = codes_of(draft->prices, preview->residuals, size, draft->codes);
+    for (ptrdiff_t k = 0; any && k < count; k++) {
+        const uint32_t i = preview->order[k];
+        const int32_t residual = preview->residuals[i], radius = radius_of(draft->prices[i]);
+        if ((residual < 0 ? -residual : residual) <= radius) continue;
         if (!keep_escape(found, residual, radius)) return -1;
         plane->escapes[0]++;
     }
@@ -214,13 +210,13 @@ static int find_predicted(Model *model, Wave *wave, const Given *given, Draft *d
 }
 
 /* Finds the codes, in the draft, of a plane whose magnitudes are there. Returns whether it is to be coded, -1 without memory. */
-static int find_plane(Model *model, Wave *wave, const Plan *plan, int channel, const Given *given, Draft *draft, Plane *plane,
+static int find_plane(Model *model, Preview *preview, const Plan *plan, int channel, const Given *given, Draft *draft, Plane *plane,
                       Found *found) {
     const size_t before = found->count;
     int any = 0;
     model_channel(model, plan, channel);
     if (model->predicted) {
-        any = find_predicted(model, wave, given, draft, plane, found);
+        any = find_predicted(model, preview, given, draft, plane, found);
     } else {
         for (int pass = 0; pass < PASSES && any >= 0; pass++) {
             const int more = find_pass(model, pass, given, draft, plane, found);
@@ -276,7 +272,7 @@ static int symbol_plane(const Source *source, const Plan *plan, int channel, Mod
 }
 
 /* Puts the codes of planes in their places. */
-static int find_all(const Plan *plan, const Source *source, Model *model, Wave *wave, Found *found) {
+static int find_all(const Plan *plan, const Source *source, Model *model, Preview *preview, Found *found) {
     Draft draft = {0};
     Price own[CONTEXTS];
     found->planes = calloc((size_t)plan->channels, sizeof *found->planes);
@@ -287,7 +283,7 @@ static int find_all(const Plan *plan, const Source *source, Model *model, Wave *
         Given given;
         flag = source->grade ? latent_plane(source, channel, model, &given)
                              : symbol_plane(source, plan, channel, model, own, &given);
-        if (flag) flag = find_plane(model, wave, plan, channel, &given, &draft, plane, found);
+        if (flag) flag = find_plane(model, preview, plan, channel, &given, &draft, plane, found);
         if (flag < 0) break;
         if (flag) memcpy(source->planes + channel * source->stride, draft.codes, 2 * (size_t)model->size);
         plane->one = flag_one(model) | (uint32_t)flag;
@@ -444,21 +440,22 @@ static int put_plane(Encoder *e, const Plan *plan, const Model *model, const uin
 }
 
 /* A plane with a prediction, in which what an escape stands for follows at once. */
-static int put_predicted(Encoder *e, const Plan *plan, const Model *model, const Wave *wave, const uint16_t *numbers,
+static int put_predicted(Encoder *e, const Plan *plan, const Model *model, const uint32_t *order, const uint16_t *numbers,
                          const Plane *plane, Found *found) {
     ptrdiff_t end = model->height * model->width;
     uint32_t escapes = plane->escapes[0];
     for (ptrdiff_t k = end; escapes && k-- > 0;) {
-        if (!is_escape(&plan->codes[numbers[wave->order[k]]])) continue;
-        if (!put_codes(e, plan, numbers, wave->order, k + 1, end)) return 0;
+        if (!is_escape(&plan->codes[numbers[order[k]]])) continue;
+        if (!put_codes(e, plan, numbers, order, k + 1, end)) return 0;
         if (!put_escape(e, found->escaped[--found->count])) return 0;
         end = k + 1;
         escapes--;
     }
-    return put_codes(e, plan, numbers, wave->order, 0, end);
+    return put_codes(e, plan, numbers, order, 0, end);
 }
 
-static int put_all(Encoder *e, const Plan *plan, const Model *model, const Wave *wave, const Source *source, Found *found) {
+static int put_all(Encoder *e, const Plan *plan, const Model *model, const uint32_t *order, const Source *source,
+                   Found *found) {
     e->state[0] = STATE_START;
     e->states = 1;
     for (ptrdiff_t i = plan->channels; i-- > 0;) {
@@ -466,7 +463,7 @@ static int put_all(Encoder *e, const Plan *plan, const Model *model, const Wave 
         const Plane *plane = &found->planes[i];
         const uint32_t one = plane->one & ~1u, flag = plane->one & 1;
         const uint16_t *numbers = source->planes + channel * source->stride;
-        if (flag && (is_predicted(plan, channel) ? !put_predicted(e, plan, model, wave, numbers, plane, found)
+        if (flag && (is_predicted(plan, channel) ? !put_predicted(e, plan, model, order, numbers, plane, found)
                                                  : !put_plane(e, plan, model, numbers, plane, found)))
             return 0;
         if (!words_reserve(e, 1 + 2 * STATES)) return 0; /* those of the states come after the last flag */

@@ -15,7 +15,6 @@ typedef struct {
 
 typedef struct {
     Step *steps;       /* in the order of coding */
-    uint32_t *order;   /* their places in parts */
     int32_t *known;    /* by part: 16 * activity as far as the planes before tell */
     int16_t *symbols;  /* by rows */
     uint8_t *mag;      /* magnitudes of residuals, likewise */
@@ -35,7 +34,8 @@ static Step step_of(const Model *model, ptrdiff_t pitch, ptrdiff_t y, ptrdiff_t 
     return step;
 }
 
-static void wave_order(Wave *wave, const Model *model) {
+/* The steps, or else only their places in parts, in the order of coding. */
+static void wave_order(const Model *model, ptrdiff_t pitch, Step *steps, uint32_t *order) {
     const ptrdiff_t width = model->width;
     ptrdiff_t count = 0;
     for (ptrdiff_t first = 0; first < model->height; first += ROWS)
@@ -43,9 +43,10 @@ static void wave_order(Wave *wave, const Model *model) {
             for (ptrdiff_t y = first; y < first + ROWS && y < model->height; y++) {
                 const ptrdiff_t x = time - 2 * (y - first);
                 if (x < 0 || x >= width) continue;
-                wave->steps[count] = step_of(model, wave->pitch, y, x);
-                wave->order[count] = wave->steps[count].part;
-                count++;
+                if (steps)
+                    steps[count++] = step_of(model, pitch, y, x);
+                else
+                    order[count++] = (uint32_t)(row_of(model, y, x % 2) + x / 2);
             }
 }
 
@@ -53,16 +54,15 @@ static void wave_order(Wave *wave, const Model *model) {
 static int wave_init(Wave *wave, const Model *model) {
     if (wave->memory) return 1;
     const size_t rows = (size_t)((model->height + 1) * (model->width + 2)), parts = (size_t)model->size;
-    uint8_t *memory = calloc(parts * (sizeof(Step) + 4 + 4) + rows * (2 + 1), 1);
+    uint8_t *memory = calloc(parts * (sizeof(Step) + 4) + rows * (2 + 1), 1);
     wave->memory = memory;
     if (!memory) return 0;
     wave->steps = (Step *)memory;
-    wave->order = (uint32_t *)(wave->steps + parts);
-    wave->known = (int32_t *)(wave->order + parts);
+    wave->known = (int32_t *)(wave->steps + parts);
     wave->symbols = (int16_t *)(wave->known + parts);
     wave->mag = (uint8_t *)(wave->symbols + rows);
     wave->pitch = model->width + 2;
-    wave_order(wave, model);
+    wave_order(model, wave->pitch, wave->steps, NULL);
     return 1;
 }
 

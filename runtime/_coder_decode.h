@@ -230,59 +230,58 @@ static void decode_pass(Decoder *d, Model *model, int pass, const Entry *const *
 
 /* ---- planes with a prediction ---- */
 
-/* Where the loop over symbols of a wave stands. */
-typedef struct {
-    uint32_t state[STATES];
-    const uint8_t *next;
-    ptrdiff_t k;
-    int escape; /* whether symbol k is one */
-    int bad;    /* whether a symbol was out of range */
-} Ride;
-
 /* Takes symbol k + i of a wave out of a state, unless it is an escape. */
 #define TAKE_STEP(state, i)                                                                  \
     do {                                                                                     \
-        const Step *step_ = &here.steps[k + (i)];                                            \
-        const Entry *entry_ = entries[wave_context(&here, step_)];                            \
-        const int32_t residual_ = take_symbol(entry_, &(state));                             \
+        const Step *step_ = &steps[k + (i)];                                                 \
+        const int32_t residual_ = take_symbol(wave->entries[wave_half(&here, step_)], &(state)); \
         REFILL(state);                                                                       \
         if (residual_ == ESCAPE) {                                                           \
             k += (i);                                                                        \
-            escape = 1;                                                                      \
             goto out;                                                                        \
         }                                                                                    \
-        const int32_t symbol_ = wave_predict(&here, step_) + residual_;                      \
-        bad |= symbol_ + MAX_SYMBOL < 0 || symbol_ > MAX_SYMBOL;                             \
-        wave_note(&here, step_, symbol_, residual_, mag);                                    \
-        symbols[step_->part] = (int16_t)symbol_;                                             \
+        wave_note(&here, step_, wave_predict(&here, step_) + residual_, residual_ < 0 ? -residual_ : residual_, symbols, mag); \
     } while (0)
 
-/* Takes symbols by four states as long as there are words enough, and so many symbols, up to an escape. */
-static __attribute__((noinline)) Ride take_wave(Ride ride, ptrdiff_t end, const uint8_t *last, const Entry *const *entries,
-                                                const Wave *wave, uint8_t *restrict mag, int16_t *restrict symbols) {
+/* Takes symbols by four states from symbol k on, as long as there are words enough, and so many symbols, up to an escape, whose
+ * symbol is taken but not noted. Returns how far that is. */
+static __attribute__((noinline)) ptrdiff_t take_wave(Decoder *d, ptrdiff_t k, ptrdiff_t end, const uint8_t *last,
+                                                     const Wave *wave, uint8_t *restrict mag, int16_t *restrict symbols,
+                                                     int *escaped) {
     const Wave here = *wave; /* a copy, which no store of a byte can change */
-    uint32_t s0 = ride.state[0], s1 = ride.state[1], s2 = ride.state[2], s3 = ride.state[3];
-    const uint8_t *next = ride.next;
-    ptrdiff_t k = ride.k;
-    int bad = 0, escape = 0;
+    const Step *steps = here.steps;
+    uint32_t s0 = d->state[0], s1 = d->state[1], s2 = d->state[2], s3 = d->state[3];
+    const uint8_t *next = d->next;
+    *escaped = 1;
     for (; k + STATES <= end && next <= last; k += STATES) {
         TAKE_STEP(s0, 0);
         TAKE_STEP(s1, 1);
         TAKE_STEP(s2, 2);
         TAKE_STEP(s3, 3);
     }
-out:;
-    const Ride after = {{s0, s1, s2, s3}, next, k, escape, bad};
-    return after;
+    *escaped = 0;
+out:
+    d->next = next;
+    d->state[0] = s0;
+    d->state[1] = s1;
+    d->state[2] = s2;
+    d->state[3] = s3;
+    return k;
 }
 
 /* What is behind the symbol of a step: the residual of an escape, and the symbol's place in the plane. */
 static void end_step(Decoder *d, const Step *step, int32_t residual, int32_t radius, Model *model, Work *work) {
     if (residual == ESCAPE) residual = decode_escape(d, radius);
-    const int32_t symbol = wave_predict(&work->wave, step) + residual;
-    if ((symbol < -MAX_SYMBOL || symbol > MAX_SYMBOL) && !d->error) d->error = BAD_SYMBOL;
-    wave_note(&work->wave, step, symbol, residual, model->mag);
-    work->symbols[step->part] = (int16_t)symbol;
+    const int32_t size = residual < 0 ? -residual : residual;
+    wave_note(&work->wave, step, wave_predict(&work->wave, step) + residual, size > MAX_SYMBOL ? MAX_SYMBOL : size, work->symbols,
+              model->mag);
+}
+
+/* Whether a prediction and a residual together are ever more than a symbol can be. */
+VECTOR static int any_beyond(const int16_t *restrict symbols, ptrdiff_t size) {
+    int beyond = 0;
+    for (ptrdiff_t i = 0; i < size; i++) beyond |= (symbols[i] > MAX_SYMBOL) | (symbols[i] < -MAX_SYMBOL);
+    return beyond;
 }
 
 static void decode_predicted(Decoder *d, Model *model, const Entry *const *entries, Work *work) {
@@ -292,29 +291,25 @@ static void decode_predicted(Decoder *d, Model *model, const Entry *const *entri
         d->error = NO_MEMORY;
         return;
     }
-    wave_channel(wave, model);
+    wave_channel(wave, model, entries);
     for (ptrdiff_t k = 0; k < end && !d->error; k++) {
         if (d->states == STATES && k % STATES == 0 && k + STATES <= end && d->end - d->next >= 2 * words) {
-            Ride ride = {{0}, d->next, k, 0, 0};
-            memcpy(ride.state, d->state, sizeof ride.state);
-            ride = take_wave(ride, end, d->end - 2 * words, entries, wave, model->mag, work->symbols);
-            memcpy(d->state, ride.state, sizeof ride.state);
-            d->next = ride.next;
-            k = ride.k;
-            if (ride.bad) d->error = BAD_SYMBOL;
-            if (ride.escape) {
+            int escaped;
+            k = take_wave(d, k, end, d->end - 2 * words, wave, model->mag, work->symbols, &escaped);
+            if (escaped) {
                 const Step *step = &wave->steps[k];
-                end_step(d, step, ESCAPE, entries[wave_context(wave, step)]->radius, model, work);
+                end_step(d, step, ESCAPE, wave->entries[wave_half(wave, step)]->radius, model, work);
                 continue;
             }
             if (k == end) break;
         }
         const Step *step = &wave->steps[k];
-        const Entry *entry = entries[wave_context(wave, step)];
+        const Entry *entry = wave->entries[wave_half(wave, step)];
         const int32_t residual = take_symbol(entry, &d->state[(uint32_t)k & TURNS[d->states]]);
         refill(d, (uint32_t)k);
         end_step(d, step, residual, entry->radius, model, work);
     }
+    if (!d->error && any_beyond(work->symbols, model->size)) d->error = BAD_SYMBOL;
 }
 
 VECTOR static ptrdiff_t count_nonzero(const uint8_t *restrict mag, ptrdiff_t size) {

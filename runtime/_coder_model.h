@@ -125,14 +125,21 @@ static void flag_update(Model *model, int flag) {
     model->flag_context = (model->flag_context << 1 | (uint32_t)flag) & 3;
 }
 
-/* The context of 16 * activity: two per octave from 64 on, which are exponent and upper bit of it as a float. */
-static inline int32_t context_of(int32_t activity) {
-    const float number = (float)activity;
+/* Exponent and upper bit of a number as a float: two per octave. */
+static inline int32_t half_octave(int32_t value) {
+    const float number = (float)value;
     int32_t bits;
     memcpy(&bits, &number, 4);
-    const int32_t bucket = (bits >> 22) - 265;
+    return bits >> 22;
+}
+
+/* The context for a half octave of 16 * activity: one for all below 64, then one for each. */
+static inline int32_t context_in(int32_t half) {
+    const int32_t bucket = half - 265;
     return bucket < 0 ? 0 : bucket < CONTEXTS - 1 ? bucket : CONTEXTS - 1;
 }
+
+static inline int32_t context_of(int32_t activity) { return context_in(half_octave(activity)); }
 
 VECTOR static void contexts_alone(const uint16_t *restrict fast, const uint16_t *restrict slow,
                                   const uint16_t *restrict around, ptrdiff_t size, int32_t w_fast, int32_t w_slow,

@@ -5,6 +5,9 @@
 
 #include "_coder_model.h"
 
+#define FIRST_HALF 254 /* half_octave(1) */
+#define HALVES 52      /* up to that of the largest activity, which is below 2^26 */
+
 #define ROWS 4 /* of a wave, in which a row is two positions behind the one above, whose symbol to the upper right it needs */
 
 /* A position: its places in rows, with one of zeros above and a column of them on either side, and in the parts of a map; and
@@ -19,8 +22,9 @@ typedef struct {
     int16_t *symbols;  /* by rows */
     uint8_t *mag;      /* magnitudes of residuals, likewise */
     ptrdiff_t pitch;
-    const int8_t *mean_w; /* of the channel */
+    int32_t w_left, w_top, w_top_left, w_top_right; /* of the channel */
     int32_t straight, diagonal;
+    const Entry *entries[HALVES]; /* of the channel, by half octaves from that of 1 on, so that none has to be made a context */
     void *memory;
 } Wave;
 
@@ -72,34 +76,39 @@ VECTOR static void known_of(const uint16_t *restrict fast, const uint16_t *restr
     for (ptrdiff_t i = 0; i < size; i++) known[i] = w_fast * fast[i] + w_slow * slow[i] + w_around * around[i] + one;
 }
 
-/* Turns to the model's channel. */
-static void wave_channel(Wave *wave, const Model *model) {
+/* Turns to the model's channel, with entries by context. */
+static void wave_channel(Wave *wave, const Model *model, const Entry *const *entries) {
     const uint8_t *w = model->ctx_w;
-    wave->mean_w = model->mean_w;
+    const int8_t *mean_w = model->mean_w;
+    wave->w_left = mean_w[0];
+    wave->w_top = mean_w[1];
+    wave->w_top_left = mean_w[2];
+    wave->w_top_right = mean_w[3];
+    for (int i = 0; i < HALVES; i++) wave->entries[i] = entries[context_in(FIRST_HALF + i)];
     wave->straight = 16 * w[0];
     wave->diagonal = 16 * w[1];
     known_of(model->fast, model->slow, model->around, model->size, w[2], w[3], w[4], 16 * w[5], wave->known);
 }
 
-static inline int32_t wave_context(const Wave *wave, const Step *step) {
+/* Which of its entries a step has. An activity of 0 counts as 1, which has the same context. */
+static inline int32_t wave_half(const Wave *wave, const Step *step) {
     const uint8_t *here = wave->mag + step->at, *above = here - wave->pitch;
-    return context_of(wave->known[step->part] + wave->straight * (here[-1] + above[0]) +
-                      wave->diagonal * (above[-1] + above[1]));
+    const int32_t activity = wave->known[step->part] + wave->straight * (here[-1] + above[0]) +
+                             wave->diagonal * (above[-1] + above[1]);
+    return half_octave(activity | 1) - FIRST_HALF;
 }
 
 static inline int32_t wave_predict(const Wave *wave, const Step *step) {
-    const int8_t *w = wave->mean_w;
     const int16_t *symbols = wave->symbols;
-    const int32_t mean = (w[0] * symbols[step->left] + w[1] * symbols[step->top] + w[2] * symbols[step->top_left] +
-                          w[3] * symbols[step->top_right] + 32) >> 6;
+    const int32_t mean = (wave->w_left * symbols[step->left] + wave->w_top * symbols[step->top] +
+                          wave->w_top_left * symbols[step->top_left] + wave->w_top_right * symbols[step->top_right] + 32) >> 6;
     return mean < -MAX_SYMBOL ? -MAX_SYMBOL : mean > MAX_SYMBOL ? MAX_SYMBOL : mean;
 }
 
-/* Notes a symbol and the magnitude of its residual, in `mag` by part, too. */
-static inline void wave_note(const Wave *wave, const Step *step, int32_t symbol, int32_t residual, uint8_t *mag) {
-    const int32_t size = residual < 0 ? -residual : residual;
-    wave->symbols[step->at] = (int16_t)symbol;
-    wave->mag[step->at] = mag[step->part] = (uint8_t)(size > MAX_SYMBOL ? MAX_SYMBOL : size);
+/* Notes a symbol and the magnitude of its residual, by part, too. */
+static inline void wave_note(const Wave *wave, const Step *step, int32_t symbol, int32_t size, int16_t *symbols, uint8_t *mag) {
+    wave->symbols[step->at] = symbols[step->part] = (int16_t)symbol;
+    wave->mag[step->at] = mag[step->part] = (uint8_t)size;
 }
 
 #endif

@@ -74,10 +74,11 @@ static int32_t decode_escape(Decoder *d, int32_t radius) {
 /* Takes a symbol out of a state, which may be too small then; returns its residual, or ESCAPE. */
 static inline int16_t take_symbol(const Entry *entry, uint32_t *state) {
     const uint32_t slot = *state & (PROB_SCALE - 1);
-    const Span *span = &entry->spans[entry->first[slot >> SLOT_BITS]];
-    while (slot - span->start >= span->freq) span++; /* hardly ever */
-    *state = span->freq * (*state >> PROB_BITS) + (slot - span->start);
-    return span->residual;
+    const Span *spans = entry->spans;
+    size_t place = entry->first[slot >> SLOT_BITS];
+    while (slot - spans[place].start >= spans[place].freq) place++; /* hardly ever */
+    *state = spans[place].freq * (*state >> PROB_BITS) + (slot - spans[place].start);
+    return spans[place].residual;
 }
 
 /* Takes a zero, if that is what comes next. */
@@ -114,7 +115,7 @@ typedef struct {
     int16_t *symbols;
 } Field;
 
-/* Takes symbol k out of a state, which may be too small then. Where most symbols are zero, `sparse`, a processor that foresees them
+/* Takes symbol at[k] out of a state, which may be too small then. Where most symbols are zero, `sparse`, a processor that foresees them
  * has no need to wait for the tables, and they are there before. */
 #define TAKE_SYMBOL(state, k)                                                                \
     do {                                                                                     \
@@ -126,13 +127,15 @@ typedef struct {
             symbols[here_] = take_symbol(entry_, &(state));                                  \
     } while (0)
 
-/* Brings a state back into its range without a branch, which no processor would foresee. Of a comparison compilers make one, so it is
- * a subtraction: `low_` is all ones for a state that is too small, and else 0. */
-#define REFILL(state)                                                                        \
-    do {                                                                                     \
-        const uint32_t low_ = (uint32_t)(((uint64_t)(state) - STATE_START) >> 32);           \
-        (state) = (state) << (low_ & 16) | (word_at(next) & low_);                           \
-        next += low_ & 2;                                                                    \
+/* Brings a state back into its range without a branch, which no processor would foresee: compilers make one of two things that
+ * depend on a comparison, or where what is chosen could be worked out later, which KEPT prevents. */
+#define KEPT(value) __asm__("" : "+r"(value))
+#define REFILL(state)                                                  \
+    do {                                                               \
+        uint32_t more_ = (state) << 16 | word_at(next);                \
+        KEPT(more_);                                                   \
+        next += ((uint64_t)(state) - STATE_START) >> 63 << 1;          \
+        (state) = (state) < STATE_START ? more_ : (state);             \
     } while (0)
 
 /* Whether a state is to be refilled: a branch where a processor foresees it, and always else. */
@@ -142,18 +145,17 @@ static inline int is_low(int sparse, uint32_t state) { return !sparse || state <
  * returns how far that is. */
 static inline __attribute__((always_inline)) ptrdiff_t take_many(int four, int sparse, Decoder *d, ptrdiff_t k, ptrdiff_t end,
                                                                  const uint8_t *last, const Field *f) {
-    const uint32_t *restrict at = f->at;
+    const uint32_t *at = f->at + k, *stop = f->at + end - (four ? 4 : 2);
     const uint8_t *restrict contexts = f->contexts;
     const Entry *const *restrict entries = f->entries;
     int16_t *restrict symbols = f->symbols;
     const uint8_t *next = d->next;
     uint32_t s0 = d->state[0], s1 = d->state[1], s2 = d->state[2], s3 = d->state[3];
-    const ptrdiff_t step = four ? 4 : 2;
-    for (; k + step <= end && next <= last; k += step) {
-        TAKE_SYMBOL(s0, k);
-        TAKE_SYMBOL(s1, k + 1);
-        if (four) TAKE_SYMBOL(s2, k + 2);
-        if (four) TAKE_SYMBOL(s3, k + 3);
+    for (; at <= stop && next <= last; at += four ? 4 : 2) {
+        TAKE_SYMBOL(s0, 0);
+        TAKE_SYMBOL(s1, 1);
+        if (four) TAKE_SYMBOL(s2, 2);
+        if (four) TAKE_SYMBOL(s3, 3);
         if (is_low(sparse, s0)) REFILL(s0);
         if (is_low(sparse, s1)) REFILL(s1);
         if (four && is_low(sparse, s2)) REFILL(s2);
@@ -164,7 +166,7 @@ static inline __attribute__((always_inline)) ptrdiff_t take_many(int four, int s
     d->state[1] = s1;
     d->state[2] = s2;
     d->state[3] = s3;
-    return k;
+    return at - f->at;
 }
 
 /* Functions of their own, so that as much as can be of what their loops need is in registers. */

@@ -431,12 +431,15 @@ static int put_codes(Encoder *e, const Plan *plan, const uint16_t *numbers, cons
 
 static int put_plane(Encoder *e, const Plan *plan, const Model *model, const uint16_t *numbers, const Plane *plane,
                      Found *found) {
+    ptrdiff_t end = model->ends[PASSES - 1];
     for (int pass = PASSES; pass-- > 0;) {
+        if (!plane->escapes[pass]) continue; /* passes with nothing between them are put as one */
+        if (!put_codes(e, plan, numbers, model->at, model->ends[pass], end)) return 0;
+        end = model->ends[pass];
         for (uint32_t i = 0; i < plane->escapes[pass]; i++)
             if (!put_escape(e, found->escaped[--found->count])) return 0;
-        if (!put_codes(e, plan, numbers, model->at, pass ? model->ends[pass - 1] : 0, model->ends[pass])) return 0;
     }
-    return 1;
+    return put_codes(e, plan, numbers, model->at, 0, end);
 }
 
 /* A plane with a prediction, in which what an escape stands for follows at once. */

@@ -39,8 +39,8 @@ typedef struct {
     uint8_t first[PROB_SCALE >> SLOT_BITS]; /* of each range of 2^SLOT_BITS slots, the place of the span that has its beginning */
     int32_t radius;
     uint16_t zero_start, zero_freq;
-    uint16_t zero_code; /* the number of the code of a residual of 0 */
-    Span spans[];       /* of -R..R and of the escape */
+    uint16_t zero_code;       /* the number of the code of a residual of 0 */
+    _Alignas(8) Span spans[]; /* of -R..R and of the escape */
 } Entry;
 
 /* What the encoder wants to know of a span, beside the inverse of its frequency. */

@@ -9,7 +9,18 @@ setup(
             ["runtime/_coder.c"],
             depends=[
                 f"runtime/_coder_{part}.h"
-                for part in ("plan", "vector", "grade", "lookup", "model", "masking", "wave", "predict", "encode", "decode")
+                for part in (
+                    "plan",
+                    "vector",
+                    "grade",
+                    "lookup",
+                    "model",
+                    "masking",
+                    "wave",
+                    "predict",
+                    "encode",
+                    "decode",
+                )
             ],
             define_macros=[("Py_LIMITED_API", "0x030A0000")],
             extra_compile_args=["-O3"],

@@ -1,9 +1,10 @@
 /* The entropy coder in C: the same bytes as purecoder.py, which is its specification in Python.
  *
  * rANS with a 32-bit state and 16-bit words, contexts from symbols already coded (contexts.py). This file is the module; the work
- * is done in _coder_plan.h (tables), _coder_grade.h (a quality), _coder_masking.h (what errors hide), _coder_model.h and _coder_wave.h (contexts), _coder_encode.h and _coder_decode.h. Only the limited API of
- * Python 3.10 is used; all work on bulk data runs without the GIL, where the caller's arrays lie. An array that another thread
- * changes meanwhile gives a wrong result, but no access outside of a buffer. */
+ * is done in _coder_plan.h (tables), _coder_grade.h (a quality), _coder_masking.h (what errors hide), _coder_model.h and _coder_wave.h
+ * (contexts), _coder_encode.h with _coder_predict.h and _coder_lookup.h, and _coder_decode.h. Only the limited API of Python 3.10
+ * is used; all work on bulk data runs without the GIL, where the caller's arrays lie. An array that another thread changes
+ * meanwhile gives a wrong result, but no access outside of a buffer. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -226,9 +227,8 @@ static PyObject *encode_latent(PyObject *self, PyObject *args) {
     return encoded(plan, NULL, grade, (const int8_t *)latent, height, width);
 }
 
-/* Decodes into a sink; `result` is what it belongs to, and is given up in case of an error. */
-static PyObject *decoded(const Plan *plan, const char *data, Py_ssize_t size, Py_ssize_t height, Py_ssize_t width,
-                         Sink *sink, PyObject *result) {
+/* Decodes into a sink; returns what is wrong, or NULL. */
+static const char *decoded(const Plan *plan, const char *data, Py_ssize_t size, Py_ssize_t height, Py_ssize_t width, Sink *sink) {
     const char *error = NO_MEMORY;
     Model model;
     Work work = {0};
@@ -248,8 +248,11 @@ static PyObject *decoded(const Plan *plan, const char *data, Py_ssize_t size, Py
     work_free(&work);
     model_free(&model);
     Py_END_ALLOW_THREADS;
-    if (!error) return result;
-    Py_DECREF(result);
+    return error;
+}
+
+/* The exception for what is wrong. */
+static PyObject *failed(const char *error) {
     if (!strcmp(error, NO_MEMORY)) return PyErr_NoMemory();
     PyErr_SetString(PyExc_ValueError, error);
     return NULL;
@@ -267,23 +270,30 @@ static PyObject *decode(PyObject *self, PyObject *args) {
     PyObject *result = values < 0 ? NULL : PyByteArray_FromStringAndSize(NULL, 2 * values);
     if (!result) return NULL;
     Sink sink = {(int16_t *)PyByteArray_AsString(result), NULL, NULL, NULL, NULL, 0};
-    return decoded(plan, data, size, height, width, &sink, result);
+    const char *error = decoded(plan, data, size, height, width, &sink);
+    if (!error) return result;
+    Py_DECREF(result);
+    return failed(error);
 }
 
+/* Writes to `latent`, which the caller knows to be writable: the limited API has no buffers that say so. */
 static PyObject *decode_latent(PyObject *self, PyObject *args) {
     PyObject *capsule;
-    const char *data;
+    const char *data, *latent;
     const Plan *plan;
-    Py_ssize_t size, height, width;
+    Py_ssize_t size, room, height, width;
     (void)self;
-    if (!PyArg_ParseTuple(args, "Oy#nn", &capsule, &data, &size, &height, &width)) return NULL;
+    if (!PyArg_ParseTuple(args, "Oy#y#nn", &capsule, &data, &size, &latent, &room, &height, &width)) return NULL;
     const Grade *grade = grade_of(capsule, &plan);
     if (!grade) return NULL;
     const Py_ssize_t values = volume(plan->channels, height, width);
-    PyObject *result = values < 0 ? NULL : PyByteArray_FromStringAndSize(NULL, values);
-    if (!result) return NULL;
-    Sink sink = {NULL, grade, (int8_t *)PyByteArray_AsString(result), NULL, NULL, 0};
-    return decoded(plan, data, size, height, width, &sink, result);
+    if (values < 0) return NULL;
+    if (room != values) return mismatch();
+    Sink sink = {NULL, grade, (int8_t *)latent, NULL, NULL, 0};
+    const char *error = decoded(plan, data, size, height, width, &sink);
+    if (error) return failed(error);
+    Py_INCREF(Py_None);
+    return Py_None;
 }
 
 static PyObject *dequantize(PyObject *self, PyObject *args) {
@@ -319,7 +329,7 @@ static PyMethodDef methods[] = {
     {"encode", encode, METH_VARARGS, "encode(plan, symbols, height, width) -> bytes"},
     {"decode", decode, METH_VARARGS, "decode(plan, data, height, width) -> bytearray of int16"},
     {"encode_latent", encode_latent, METH_VARARGS, "encode_latent(grade, latent, height, width) -> bytes"},
-    {"decode_latent", decode_latent, METH_VARARGS, "decode_latent(grade, data, height, width) -> bytearray of int8"},
+    {"decode_latent", decode_latent, METH_VARARGS, "decode_latent(grade, data, latent, height, width): into an array of int8"},
     {"quantize", quantize, METH_VARARGS, "quantize(latent, steps, zero_point, round256) -> bytearray"},
     {"dequantize", dequantize, METH_VARARGS, "dequantize(symbols, recon, steps, zero_point) -> bytearray"},
     {NULL, NULL, 0, NULL},

@@ -18,7 +18,7 @@ typedef struct {
     uint16_t *around;                           /* the mean of `slow` at the four neighbours */
     uint8_t *mag;                               /* magnitudes of the plane */
     uint8_t *edge;                              /* how many of the four neighbours of a position are outside */
-    uint8_t *contexts;                          /* of the positions of a pass */
+    uint8_t *contexts;                          /* of the positions of a pass, or of all */
     uint32_t *at;                               /* all positions, in the order of the passes */
     ptrdiff_t ends[PASSES];                     /* of the passes in `at` */
     ptrdiff_t straight[PARTS][4], diagonal[4];  /* how far away neighbours are, by part; diagonal ones from part 1 */
@@ -100,7 +100,8 @@ VECTOR static void mean_around(const uint16_t *restrict slow, const uint8_t *res
                                ptrdiff_t size, const ptrdiff_t straight[PARTS][4]) {
     for (int part = 0; part < PARTS; part++, slow += size, edge += size, around += size) {
         const ptrdiff_t *to = straight[part];
-        const uint16_t *restrict a = slow + to[0], *restrict b = slow + to[1], *restrict c = slow + to[2], *restrict d = slow + to[3];
+        const uint16_t *restrict a = slow + to[0], *restrict b = slow + to[1], *restrict c = slow + to[2],
+                       *restrict d = slow + to[3];
         for (ptrdiff_t i = 0; i < size; i++) {
             const uint32_t sum = (uint32_t)a[i] + b[i] + c[i] + d[i];
             around[i] = (uint16_t)((sum + (uint32_t)edge[i] * slow[i]) >> 2);

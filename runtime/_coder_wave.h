@@ -1,4 +1,6 @@
-/* Planes with a prediction: contexts and predictions from the left and above, in waves over four rows. Part of _coder.c. */
+/* Planes with a prediction: contexts and predictions from the left and above, in waves over four rows. Part of _coder.c.
+ *
+ * So the decoder goes, and so symbols are in the stream; the encoder needs only their order (_coder_predict.h). */
 
 #ifndef EDGEPRESS_CODER_WAVE_H
 #define EDGEPRESS_CODER_WAVE_H

@@ -20,6 +20,8 @@ from .tiles import Piece, Tile, pieces
 # for each pixel, and those of a tile have more of the processor's caches to themselves.
 TILE_PIXELS = 1 << 20
 
+Write = Callable[[Tile, NDArray[np.int8]], None]  # writes what a tile covers of a latent, int8[h,w,C]
+
 
 class Autoencoder:
     """The encoder and decoder networks of a package. Thread-safe, as `Network` is.
@@ -119,14 +121,14 @@ class Autoencoder:
             self._halos[label] = halo(model, package.stride, label)
         return self._halos[label]
 
-    def pixels(self, latent: NDArray[np.int8], image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Decode a latent into `image` (uint8 HxWx3 or HxW), which need not have all of the last rows and columns."""
-        for piece in self.decoder_pieces(*latent.shape[:2]):
+    def pixels(self, write: Write, tiles: tuple[Piece, ...], image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Decode tiles into `image` (uint8 HxWx3 or HxW), which need not have all of the last rows and columns."""
+        for piece in tiles:
 
             def keep(stored: np.ndarray, part: NDArray[np.uint8] = image[piece.there.kept]) -> None:
                 self.read(stored, part)
 
-            self.synthesise(latent, piece, keep)
+            self.synthesise(write, piece, keep)
         return image
 
     def read(self, stored: np.ndarray, part: NDArray[np.uint8]) -> None:
@@ -148,22 +150,29 @@ class Autoencoder:
         """The tiles in which an image of so many latent positions is decoded."""
         return self._pieces(rows, columns, "decoder")
 
-    def synthesise(
-        self, latent: NDArray[np.int8], piece: Piece, use: Callable[[np.ndarray], Result]
-    ) -> Result:
+    def synthesise(self, write: Write, piece: Piece, use: Callable[[np.ndarray], Result]) -> Result:
         """What `use` makes of the decoder's output for what is kept of a tile, [h,w,3]: the interpreter's array, which it may
         change, but must not keep."""
         tile, there = piece
-        part = latent[tile.rows.covered, tile.columns.covered]
 
         def fill(stored: np.ndarray) -> None:
-            stored[0] = part
+            write(tile, stored[0])
 
         def read(stored: np.ndarray) -> Result:
             _check_output(stored, (1, there.rows.size, there.columns.size, 3), "decoder")
             return use(stored[0][there.inner])
 
-        return self._decoder.run((1, *part.shape), fill, read)
+        size = tile.rows.size, tile.columns.size, self._package.latent_channels
+        return self._decoder.run((1, *size), fill, read)
+
+
+def writer(latent: NDArray[np.int8]) -> Write:
+    """What writes the tiles of a latent int8[H',W',C]."""
+
+    def write(tile: Tile, stored: NDArray[np.int8]) -> None:
+        stored[...] = latent[tile.rows.covered, tile.columns.covered]
+
+    return write
 
 
 def positions(size: tuple[int, ...], package: Package) -> tuple[int, int]:

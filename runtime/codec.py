@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from . import coder, stream
-from .autoencoder import Autoencoder, positions
+from .autoencoder import Autoencoder, Write, positions, writer
 from .errors import UnknownModelError
 from .images import check_size, to_image, to_pixels
 from .metadata import Metadata
 from .package import Package, read_manifest, read_package, shipped
 from .parallel import ordered_map
 from .tables import check_quality
-from .tiles import Piece
+from .tiles import Piece, Tile
 
 MAX_PIXELS = 1 << 26
 
@@ -130,20 +130,23 @@ class Codec:
             UnknownModelError: it was made with another package.
             UnsupportedImageError: it has more than `max_pixels` pixels.
         """
-        header, latent, metadata = self._received(data)
-        image = self._image(header, latent)
+        header, metadata, payload = self._parsed(data)
+        image = self._image(header, *self._tiles(header, payload))
         image.info.update(metadata.as_info())
         return image
 
     def decode_array(self, data: bytes) -> NDArray[np.uint8]:
         """As `decode`, but the pixels as an array: uint8 HxWx3, or HxW for a gray image."""
-        header, latent, _ = self._received(data)
-        return self._array(header, latent)
+        header, _, payload = self._parsed(data)
+        write, tiles = self._tiles(header, payload)
+        shape = (header.height, header.width)
+        image = np.empty(shape if header.mode == "L" else (*shape, 3), np.uint8)
+        return self._networks.pixels(write, tiles, image)
 
     def symbols(self, data: bytes) -> NDArray[np.int16]:
         """The symbols int16[C,H/stride,W/stride] in an .epx file: the same on every machine. Raises as `decode`."""
-        header, _, payload, shape = self._parsed(data)
-        return coder.decode_symbols(payload, shape, self.package.tables, header.quality)
+        header, _, payload = self._parsed(data)
+        return coder.decode_symbols(payload, self._shape(header), self.package.tables, header.quality)
 
     def latent(self, image: Image.Image | NDArray[np.uint8]) -> NDArray[np.int8]:
         """The encoder network's output int8[H',W',C] for an image, H' and W' being its sides / stride, rounded up.
@@ -159,7 +162,9 @@ class Codec:
         """The decoder network's pixels uint8[H'*stride,W'*stride,3] for a latent int8[H',W',C]."""
         rows, columns, _ = latent.shape
         stride = self.package.stride
-        return self._networks.pixels(latent, np.empty((rows * stride, columns * stride, 3), np.uint8))
+        tiles = self._networks.decoder_pieces(rows, columns)
+        image = np.empty((rows * stride, columns * stride, 3), np.uint8)
+        return self._networks.pixels(writer(latent), tiles, image)
 
     def encode_many(
         self, images: Iterable[Image.Image | NDArray[np.uint8]], quality: int = 75, workers: int | None = None
@@ -171,15 +176,8 @@ class Codec:
         """`decode` for every stream, in order, by `workers` threads (None: one per core); see `ordered_map`."""
         return ordered_map(self.decode, streams, workers)
 
-    def _received(self, data: bytes) -> tuple[stream.Header, NDArray[np.int8], Metadata]:
-        """The header of a stream, the decoder's input int8[H',W',C], and the metadata."""
-        header, metadata, payload, shape = self._parsed(data)
-        package = self.package
-        latent = coder.decode_latent(payload, shape, package.zero_point, package.tables, header.quality)
-        return header, latent, metadata
-
-    def _parsed(self, data: bytes) -> tuple[stream.Header, Metadata, bytes, tuple[int, int, int]]:
-        """The parts of a stream that is one of this package's, and the shape of its symbols."""
+    def _parsed(self, data: bytes) -> tuple[stream.Header, Metadata, bytes]:
+        """The header, the metadata and the payload of a stream that is one of this package's."""
         header, metadata, payload = stream.parse_whole(data)
         package = self.package
         if header.model_id != package.model_id:
@@ -187,8 +185,31 @@ class Codec:
                 f"the stream needs the model {header.model_id.hex()}, and {package.name} is {package.model_id.hex()}"
             )
         check_size(header.width, header.height, self.max_pixels)
-        shape = (package.latent_channels, *self._positions((header.height, header.width)))
-        return header, metadata, payload, shape
+        return header, metadata, payload
+
+    def _shape(self, header: stream.Header) -> tuple[int, int, int]:
+        """The shape of the symbols (C, H', W')."""
+        rows, columns = self._positions((header.height, header.width))
+        return self.package.latent_channels, rows, columns
+
+    def _tiles(self, header: stream.Header, payload: bytes) -> tuple[Write, tuple[Piece, ...]]:
+        """What writes the decoder's input, and the tiles that it is for. That of a single one is decoded where it is needed."""
+        package = self.package
+        shape = self._shape(header)
+        tiles = self._networks.decoder_pieces(*shape[1:])
+
+        def decode(into: NDArray[np.int8] | None = None) -> NDArray[np.int8]:
+            return coder.decode_latent(
+                payload, shape, package.zero_point, package.tables, header.quality, into
+            )
+
+        if len(tiles) > 1:
+            return writer(decode()), tiles
+
+        def write(_: Tile, stored: NDArray[np.int8]) -> None:
+            decode(stored)
+
+        return write, tiles
 
     def _positions(self, size: tuple[int, ...]) -> tuple[int, int]:
         """`positions`, once it is sure that whole tiles do not make a narrow image too large."""
@@ -198,23 +219,17 @@ class Codec:
             check_size(columns * stride, rows * stride, max(self.max_pixels, least))
         return rows, columns
 
-    def _array(self, header: stream.Header, latent: NDArray[np.int8]) -> NDArray[np.uint8]:
-        """The decoded image: uint8 HxWx3, or HxW for a gray one."""
-        shape = (header.height, header.width)
-        return self._networks.pixels(latent, np.empty(shape if header.mode == "L" else (*shape, 3), np.uint8))
-
-    def _image(self, header: stream.Header, latent: NDArray[np.int8]) -> Image.Image:
-        """The same as a PIL.Image, without ever having a large one twice."""
-        pieces = self._networks.decoder_pieces(*latent.shape[:2])
-        if len(pieces) == 1:
-            return self._part(header, latent, pieces[0])
+    def _image(self, header: stream.Header, write: Write, tiles: tuple[Piece, ...]) -> Image.Image:
+        """The decoded image, without ever having a large one twice."""
+        if len(tiles) == 1:
+            return self._part(header, write, tiles[0])
         image = Image.new(header.mode, (header.width, header.height))
-        for piece in pieces:
+        for piece in tiles:
             rows, columns = piece.there
-            image.paste(self._part(header, latent, piece), (columns.keep, rows.keep))
+            image.paste(self._part(header, write, piece), (columns.keep, rows.keep))
         return image
 
-    def _part(self, header: stream.Header, latent: NDArray[np.int8], piece: Piece) -> Image.Image:
+    def _part(self, header: stream.Header, write: Write, piece: Piece) -> Image.Image:
         """What a tile shows of a decoded image, made of the network's output where that is."""
         rows, columns = piece.there
         height = min(rows.keep_stop, header.height) - rows.keep
@@ -224,7 +239,7 @@ class Codec:
         def made(stored: np.ndarray) -> Image.Image:
             return to_image(networks.seen(stored, height, width), header.mode)
 
-        return networks.synthesise(latent, piece, made)
+        return networks.synthesise(write, piece, made)
 
 
 def decode(data: bytes) -> Image.Image:

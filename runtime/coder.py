@@ -52,7 +52,7 @@ if _native is None:
 # By tables, and dropped with them: plans by set; for the C coder grades, which is the rest, by quality and zero point.
 _plans: weakref.WeakKeyDictionary[EntropyTables, dict[int, Any]] = weakref.WeakKeyDictionary()
 _grades: weakref.WeakKeyDictionary[EntropyTables, dict[tuple[int, int], Any]] = weakref.WeakKeyDictionary()
-_MAX_GRADES = 16  # of 70 kB for the default package
+_MAX_GRADES = 16  # of 30 kB for the default package
 
 
 def _grade(tables: EntropyTables, quality: int, zero_point: int) -> Any:
@@ -179,23 +179,37 @@ def decode_symbols(
 
 
 def decode_latent(
-    data: bytes, shape: tuple[int, int, int], zero_point: int, tables: EntropyTables, quality: int
+    data: bytes,
+    shape: tuple[int, int, int],
+    zero_point: int,
+    tables: EntropyTables,
+    quality: int,
+    into: NDArray[np.int8] | None = None,
 ) -> NDArray[np.int8]:
     """`decode_symbols` and `dequantize` in one: the decoder network's input int8[H,W,C]; `shape` is (C, H, W).
 
+    Args:
+        data, shape, zero_point, tables, quality: as for those two.
+        into: an array int8[H,W,C] to be written and returned, contiguous; nothing sensible is in it after an error.
+
     Raises as those two.
     """
-    if _native is None:
-        return dequantize(decode_symbols(data, shape, tables, quality), zero_point, tables, quality)
     _check_shape(shape, tables)
+    channels, height, width = shape
+    if into is None:
+        into = np.empty((height, width, channels), np.int8)
+    elif into.dtype != np.int8 or into.shape != (height, width, channels) or not into.flags.carray:
+        raise EdgepressError(f"the latent cannot be written into {into.dtype}{list(into.shape)}")
+    if _native is None:
+        into[...] = dequantize(decode_symbols(data, shape, tables, quality), zero_point, tables, quality)
+        return into
     _check_zero_point(zero_point)
     grade = _grade(tables, quality, zero_point)
-    channels, height, width = shape
     try:
-        latent = _native.decode_latent(grade, bytes(data), height, width)
+        _native.decode_latent(grade, bytes(data), into, height, width)
     except ValueError as error:
         raise CorruptStreamError(str(error)) from None
-    return np.frombuffer(latent, np.int8).reshape(height, width, channels)
+    return into
 
 
 def quantize(

@@ -93,7 +93,7 @@ def _try_library(module: str) -> tuple[Any, str]:
 
 
 class _Idle(NamedTuple):
-    """An interpreter between two runs: allocated for an input of `shape`, and about how many bytes it holds."""
+    """An interpreter for one run after the other: allocated for an input of `shape`, and about how many bytes it holds."""
 
     shape: tuple[int, ...]
     bytes: int
@@ -150,19 +150,26 @@ class Network:
         Raises:
             BadPackageError: the network cannot work on this shape.
         """
-        interpreter = self._take(shape)
-        fill(interpreter.tensor(self.input.number)())
+        idle = self._take(shape)
+        interpreter = idle.interpreter
+        failure = None
+        try:
+            fill(interpreter.tensor(self.input.number)())
+        except EdgepressError as error:
+            # Whoever keeps it must not keep the array in its frames, with which the interpreter would refuse to run.
+            failure = error.with_traceback(None)
+            failure.__context__ = None
+        if failure is not None:
+            self._give_back(idle)
+            raise failure
         try:
             interpreter.invoke()
         except (ValueError, RuntimeError) as error:
             raise BadPackageError(
                 f"the {self._label} failed on an input of {shape}: {_first_line(error)}"
             ) from None
-        output = interpreter.tensor(self.output.number)()
-        pixels = max(shape[1] * shape[2], output.shape[1] * output.shape[2])
-        result = read(output)
-        del output
-        self._give_back(_Idle(shape, pixels * _BYTES_PER_PIXEL, interpreter))
+        result = read(interpreter.tensor(self.output.number)())
+        self._give_back(idle)
         return result
 
     def _construct(self) -> Any:
@@ -183,11 +190,11 @@ class Network:
         scale, zero_point = detail["quantization"]
         return Tensor(int(detail["index"]), shape, np.dtype(detail["dtype"]), float(scale), int(zero_point))
 
-    def _take(self, shape: tuple[int, ...]) -> Any:
+    def _take(self, shape: tuple[int, ...]) -> _Idle:
         with self._lock:
             for position in range(len(self._idle) - 1, -1, -1):
                 if self._idle[position].shape == shape:
-                    return self._idle.pop(position).interpreter
+                    return self._idle.pop(position)
             interpreter = self._fresh.pop() if self._fresh else None
         interpreter = interpreter or self._construct()
         try:
@@ -197,7 +204,9 @@ class Network:
             raise BadPackageError(
                 f"the {self._label} cannot take an input of {shape}: {_first_line(error)}"
             ) from None
-        return interpreter
+        made = interpreter.tensor(self.output.number)().shape
+        pixels = max(shape[1] * shape[2], made[1] * made[2])
+        return _Idle(shape, pixels * _BYTES_PER_PIXEL, interpreter)
 
     def _give_back(self, idle: _Idle) -> None:
         with self._lock:

@@ -74,6 +74,21 @@ static PyObject *code(PyCFunction function, PyObject *plan, const void *data, Py
     return call(function, Py_BuildValue("Oy#nn", plan, (const char *)data, size, height, width));
 }
 
+/* A latent of so many values from a stream, or NULL. */
+static PyObject *latent_of(PyObject *grade, const void *data, Py_ssize_t size, Py_ssize_t values, Py_ssize_t height,
+                           Py_ssize_t width) {
+    PyObject *latent = PyBytes_FromStringAndSize(NULL, values); /* one of its own, and so writable, even of a single byte */
+    if (!latent) fail("out of memory");
+    memset(PyBytes_AsString(latent), 0, (size_t)values);
+    PyObject *done = call(decode_latent, Py_BuildValue("Oy#Onn", grade, (const char *)data, size, latent, height, width));
+    if (done) {
+        Py_DECREF(done);
+        return latent;
+    }
+    Py_DECREF(latent);
+    return NULL;
+}
+
 /* Encodes symbols and decodes what came out: it must be the same symbols. */
 static void there_and_back(PyObject *plan, const char *symbols, Py_ssize_t size, Py_ssize_t height, Py_ssize_t width) {
     const char *data, *again;
@@ -135,12 +150,12 @@ static void try_latent(PyObject *plan, Py_ssize_t channels, Py_ssize_t height, P
     Py_ssize_t length;
     bytes_of(stream, &data, &length);
     PyObject *symbols = code(decode, plan, data, length, height, width);
-    PyObject *decoded = code(decode_latent, grade, data, length, height, width);
+    PyObject *decoded = latent_of(grade, data, length, values, height, width);
     if (!symbols || !decoded) fail("an encoded latent cannot be decoded");
     Py_DECREF(symbols);
     Py_DECREF(decoded);
     Py_DECREF(stream);
-    Py_XDECREF(code(decode_latent, grade, input->next, (Py_ssize_t)input->left, height, width));
+    Py_XDECREF(latent_of(grade, input->next, (Py_ssize_t)input->left, values, height, width));
     Py_DECREF(grade);
     free(latent);
     free(recon);

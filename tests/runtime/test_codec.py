@@ -14,6 +14,7 @@ from edgepress.runtime import (
     UnsupportedImageError,
     coder,
     interpreter,
+    stream,
 )
 from edgepress.runtime.images import to_gray
 from edgepress.runtime.interpreter import Network, choose_interpreter
@@ -104,6 +105,10 @@ def test_networks_may_store_pixels_in_any_of_three_ways(tiny_writer, tiny_codec,
     latent = codec.latent(image)
     assert np.array_equal(latent, tiny_codec.latent(image))
     assert np.array_equal(codec.reconstruct(latent), tiny_codec.reconstruct(latent))
+    for part in (image, image[:61, :70], to_gray(image[:61, :70])):
+        data, expected = codec.encode(part), tiny_codec.decode_array(tiny_codec.encode(part))
+        for decoded in (codec.decode(data), codec.decode(data), codec.decode_array(data)):
+            assert np.array_equal(decoded, expected)
 
 
 @pytest.mark.parametrize("scale", [1 / 255, 1 / 256, 0.004, 0.01])
@@ -118,6 +123,8 @@ def test_every_byte_becomes_the_nearest_pixel_and_back(scale, dtype, zero):
     pixel_reader(tensor, "output")(stored, pixels)
     exact = np.clip((stored.astype(float) - zero) * scale * 255, 0, 255)
     assert np.abs(pixels - exact).max() <= 0.5 + 1e-9
+    pixel_reader(tensor, "output")(stored, stored.view(np.uint8))  # where they are
+    assert np.array_equal(stored.view(np.uint8), pixels)
     every = np.arange(256, dtype=np.uint8).reshape(16, 16)
     written = np.empty(every.shape, dtype)
     pixel_writer(tensor, "input")(every, written)
@@ -276,6 +283,35 @@ def test_an_interpreter_is_used_again_for_its_shape(tiny_package, astronaut):
     codec.encode(astronaut[:64, :72])
     codec.encode(astronaut[:64, :64])
     assert encoder._idle[-1].interpreter is first and len(encoder._idle) == 2
+
+
+@pytest.mark.parametrize("gray", [False, True])
+def test_a_decoded_image_is_its_own(tiny_codec, astronaut, gray):
+    """It is made of the interpreter's output, which the next image overwrites."""
+    first, second = astronaut[:64, :61], astronaut[64:128, 64:125]
+    data = tiny_codec.encode(to_gray(first) if gray else first)
+    image = tiny_codec.decode(data)
+    kept = np.array(image)
+    tiny_codec.decode(tiny_codec.encode(second))
+    assert np.array_equal(image, kept)
+    image.putpixel((0, 0), 255 - image.getpixel((0, 0)) if gray else (0, 255, 0))
+    assert np.array_equal(tiny_codec.decode(data), kept)
+
+
+def test_damage_that_is_kept_does_not_keep_an_interpreter(tiny_package, astronaut):
+    codec = Codec.load(tiny_package)
+    data = codec.encode(astronaut[:64, :64])
+    header, payload = stream.parse(data)
+    codec.decode(data)
+    idle = codec._networks._decoder._idle
+    first = idle[-1].interpreter
+    try:
+        codec.decode(stream.pack(header, payload[:-2]))
+    except CorruptStreamError as error:
+        assert np.array_equal(codec.decode(data), codec.decode_array(data))
+        assert [entry.interpreter for entry in idle] == [first] and error.__context__ is None
+    else:
+        pytest.fail("it went unnoticed")
 
 
 def test_threads_change_nothing_but_time(tiny_package, tiny_codec, astronaut):

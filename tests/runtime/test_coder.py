@@ -242,6 +242,23 @@ def test_threads_do_not_disturb_each_other():
     assert alone == together
 
 
+def test_latents_are_decoded_into_arrays():
+    tables = random_tables(5)
+    rng = np.random.default_rng(5)
+    latent = rng.integers(-128, 128, (3, 7, 4)).astype(np.int8)
+    data = coder.encode_latent(latent, 3, tables, 60)
+    expected = coder.decode_latent(data, (4, 3, 7), 3, tables, 60)
+    room = np.full((2, 3, 7, 4), 99, np.int8)
+    assert coder.decode_latent(data, (4, 3, 7), 3, tables, 60, room[1]).base is room
+    assert np.array_equal(room[1], expected) and np.all(room[0] == 99)
+    read_only = np.empty((3, 7, 4), np.int8)
+    read_only.flags.writeable = False
+    apart = np.empty((3, 7, 8), np.int8)[..., ::2]
+    for wrong in (np.empty((7, 3, 4), np.int8), np.empty((3, 7, 4), np.uint8), apart, read_only):
+        with pytest.raises(EdgepressError, match="cannot be written into"):
+            coder.decode_latent(data, (4, 3, 7), 3, tables, 60, wrong)
+
+
 def test_unusable_arguments_are_named():
     tables = random_tables(8)
     good = np.zeros((4, 2, 2), np.int16)

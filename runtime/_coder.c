@@ -113,14 +113,19 @@ static Py_ssize_t volume(Py_ssize_t channels, Py_ssize_t height, Py_ssize_t widt
 }
 
 /* The words of a stream, first to last, little-endian. */
+VECTOR static void from_the_end(const uint16_t *restrict words, ptrdiff_t count, char *restrict out) {
+    for (ptrdiff_t i = 0; i < count; i++) {
+        uint16_t word = words[count - 1 - i];
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+        word = __builtin_bswap16(word);
+#endif
+        memcpy(out + 2 * i, &word, 2);
+    }
+}
+
 static PyObject *as_bytes(const Encoder *e) {
     PyObject *result = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(2 * e->count));
-    if (!result) return NULL;
-    uint8_t *out = (uint8_t *)PyBytes_AsString(result);
-    for (size_t i = e->count; i-- > 0;) {
-        *out++ = (uint8_t)e->words[i];
-        *out++ = (uint8_t)(e->words[i] >> 8);
-    }
+    if (result) from_the_end(e->words, (ptrdiff_t)e->count, PyBytes_AsString(result));
     return result;
 }
 

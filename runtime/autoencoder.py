@@ -12,7 +12,7 @@ from .errors import BadPackageError
 from .images import to_gray
 from .interpreter import Network, Result, Tensor
 from .package import Package
-from .parts import Source
+from .parts import Source, bands
 from .tensors import Move, pixel_reader, pixel_writer
 from .tiles import Piece, Tile, pieces
 
@@ -87,12 +87,14 @@ class Autoencoder:
         """What `use` makes of the encoder's output for a tile, int8[h,w,C]: the interpreter's array, which it must not keep."""
         package = self._package
         tile, there = piece
-        part = pixels[there.rows.covered, there.columns.covered]
-        height, width = part.shape[:2]
 
         def fill(stored: np.ndarray) -> None:
             canvas = stored[0]
-            self._write_pixels(part if part.ndim == 3 else part[..., np.newaxis], canvas[:height, :width])
+            for top, band in bands(pixels, there.rows.covered, there.columns.covered):
+                height, width = top + band.shape[0], band.shape[1]
+                self._write_pixels(
+                    band if band.ndim == 3 else band[..., np.newaxis], canvas[top:height, :width]
+                )
             # Sides become multiples of the stride, or of the tile, by repeating the last row and column.
             if width < canvas.shape[1]:
                 canvas[:height, width:] = canvas[:height, width - 1 : width]

@@ -14,7 +14,7 @@ from .modes import as_coded, check_background
 from .parts import ImageParts, Source, as_array
 
 Pixels = NDArray[np.uint8]
-WHOLE_PIXELS = 1 << 20  # of a PIL image that becomes an array as a whole, which takes as much memory again
+WHOLE_PIXELS = 1 << 16  # of a PIL image that becomes an array as a whole, which takes as much memory again
 
 # What Pillow's readers raise when they meet damage.
 READ_ERRORS = (

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+BAND_PIXELS = (
+    1 << 16
+)  # which take little enough for memory to stay with the process from one band to the next
 
 
 def as_array(image: Image.Image) -> NDArray[np.uint8]:
@@ -33,3 +39,15 @@ class ImageParts:
 
 
 Source = NDArray[np.uint8] | ImageParts
+
+
+def bands(source: Source, rows: slice, columns: slice) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """A part of an image, from the top: the row of it where each band begins, and its pixels. An array has one band."""
+    if isinstance(source, np.ndarray):
+        yield 0, source[rows, columns]
+        return
+    top, bottom, _ = rows.indices(source.shape[0])
+    left, right, _ = columns.indices(source.shape[1])
+    step = max(1, BAND_PIXELS // (right - left))
+    for row in range(top, bottom, step):
+        yield row - top, source[row : min(row + step, bottom), left:right]

@@ -209,9 +209,42 @@ def _tie_merges(model: Any, fixed: set[int]) -> None:
         group = alike[output]
         known = [graph.tensors[index].quantization for index in group & fixed or group]
         known = [q for q in known if q is not None and q.min is not None]
-        for index in group - fixed if known else ():
-            if graph.tensors[index].quantization is not None:
-                _set_range(graph.tensors[index], (min(q.min[0] for q in known), max(q.max[0] for q in known)))
+        if known:
+            ends = min(q.min[0] for q in known), max(q.max[0] for q in known)
+            _set_ranges(graph, group - fixed, ends)
+        _tie_shifts(model, alike, group, fixed)
+
+
+def _tie_shifts(model: Any, alike: dict[int, set[int]], group: set[int], fixed: set[int]) -> None:
+    """Give what becomes one of `group` by adding a number the same range less that number: then int8 rounds nothing.
+
+    alike: by tensor, those that have its range. A group whose range is not `fixed` gets steps that divide the number.
+    """
+    graph = model.subgraphs[0]
+    reads = [int(tensor) for op in graph.operators for tensor in op.inputs]
+    for op in graph.operators:
+        made = int(op.outputs[0])
+        if made not in group or _name(model, op) != "ADD" or reads.count(int(op.inputs[0])) > 1:
+            continue
+        sources, number = alike[int(op.inputs[0])], graph.tensors[op.inputs[1]]
+        content = model.buffers[number.buffer].data
+        if content is None or len(content) != np.dtype(np.float32).itemsize or sources & (fixed | group):
+            continue
+        offset = float(np.frombuffer(bytes(content), np.float32)[0])
+        ends = graph.tensors[made].quantization
+        low, high = float(ends.min[0]), float(ends.max[0])
+        steps = abs(offset) * INT8_STEPS / (high - low)
+        if not group & fixed and steps > 1:
+            low, high = (end * steps / int(steps) for end in (low, high))
+            _set_ranges(graph, group, (low, high))
+        if low < offset < high:
+            _set_ranges(graph, sources, (low - offset, high - offset))
+
+
+def _set_ranges(graph: Any, tensors: Collection[int], ends: tuple[float, float]) -> None:
+    for index in tensors:
+        if graph.tensors[index].quantization is not None:
+            _set_range(graph.tensors[index], ends)
 
 
 def _name(model: Any, operator: Any) -> str:

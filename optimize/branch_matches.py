@@ -7,8 +7,11 @@ from typing import Any
 
 import keras
 
+from edgepress.train.layers import SpaceToDepth
+
 from .graph import Step
 from .latent_range import HOMOGENEOUS
+from .pointwise import is_linear, is_pointwise
 
 
 @dataclass(frozen=True)
@@ -21,12 +24,14 @@ class Match:
     kind: str  # "read" or "made"
     linear: Any  # D or T
     others: tuple[Any, ...] = ()  # the layers R
+    between: tuple[Any, ...] = ()  # space_to_depth on the way from the sum to D
 
     def roles(self) -> list[tuple[Any, str]]:
         """The layers that change, and what each is."""
         return [
             *((self.add, "add"), (self.expand, "expand"), (self.linear, "linear")),
             *((layer, "other") for layer in self.others),
+            *((layer, "between") for layer in self.between),
         ]
 
 
@@ -75,30 +80,24 @@ def _match(
                 *(add.operation, branch.operation, hidden.operation, "made", other.operation),
                 tuple(step.operation for step in others),
             )
+    between = []
     after = readers.get(id(add.output), [])
+    while len(after) == 1 and isinstance(after[0].operation, SpaceToDepth):
+        between.append(after[0].operation)
+        after = readers.get(id(after[0].output), [])
     if len(after) == 1 and is_pointwise(after[0].operation):
-        return Match(add.operation, branch.operation, hidden.operation, "read", after[0].operation)
+        ends = add.operation, branch.operation, hidden.operation
+        return Match(*ends, "read", after[0].operation, between=tuple(between))
     return None
-
-
-def is_pointwise(layer: Any) -> bool:
-    """A 1x1 convolution with stride 1."""
-    return (
-        type(layer) is keras.layers.Conv2D
-        and layer.kernel_size == (1, 1)
-        and layer.strides == (1, 1)
-        and layer.groups == 1
-    )
-
-
-def is_linear(layer: Any) -> bool:
-    """A 1x1 convolution with stride 1 and no activation."""
-    return is_pointwise(layer) and layer.activation.__name__ == "linear"
 
 
 def _passes_factors(step: Step, maker: dict[int, Step], readers: dict[int, list[Step]]) -> bool:
     """Whether factors of the channels that `step` makes can be moved into a convolution's weights."""
     layer = step.operation
+    if isinstance(layer, SpaceToDepth):
+        before = maker.get(step.reads[0])
+        alone = before is not None and readers[id(before.output)] == [step]
+        return alone and _passes_factors(before, maker, readers)
     if isinstance(layer, (keras.layers.ReLU, keras.layers.LeakyReLU)):
         before = maker.get(step.reads[0])
         plain = getattr(layer, "max_value", None) is None and not getattr(layer, "threshold", 0)

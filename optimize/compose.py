@@ -19,9 +19,8 @@ import numpy as np
 
 from edgepress.train.layers import SpaceToDepth
 
-from .branch_matches import is_linear, is_pointwise
 from .graph import Cloner, Step, rebuild, trace
-from .join_branches import matrix_and_bias, pointwise
+from .pointwise import is_linear, is_pointwise, matrix_and_bias, pointwise
 from .same import check_same
 
 PROBE = 256  # side of the image for which the graph is traced, unless it has one

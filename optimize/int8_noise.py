@@ -159,7 +159,7 @@ class _Part:
         self.rounded: list[Rounded] = []
         self.reads: list[Read] = []
         self.kernels: list[Any] = []
-        spans = _spans(model)
+        numbers = spans(model)
         fused = {
             id(operation.input)
             for operation in model.operations
@@ -171,7 +171,7 @@ class _Part:
                 continue  # the input, and what the plan does not know
             if type(operation).__name__ not in MOVES and id(operation.output) not in fused:
                 units = plan.writes[operation.name]
-                self.rounded.append(Rounded(spans[id(operation.output)], units, *np.zeros((3, len(units)))))
+                self.rounded.append(Rounded(numbers[id(operation.output)], units, *np.zeros((3, len(units)))))
                 outputs.append(operation.output)
             if type(operation).__name__ == "Conv2D":
                 largest = np.abs(np.asarray(operation.kernel, float)).max(axis=(0, 1))
@@ -180,7 +180,7 @@ class _Part:
         self.probe = keras.Model(model.input, [*outputs, model.output])
 
 
-def _spans(model: Any) -> dict[int, int]:
+def spans(model: Any) -> dict[int, int]:
     """By id of each tensor of a flat model, a number that it shares with all that have its scale in int8."""
     found: dict[int, int] = {}
     for operation in model.operations:

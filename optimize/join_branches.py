@@ -21,16 +21,21 @@ from typing import Any
 import keras
 import numpy as np
 
-from .best_range import BINS, best_range
+from edgepress.train.layers import SpaceToDepth
+
+from .beside import fit_beside
 from .branch_matches import Match, find_matches
+from .early_sums import sum_early
 from .graph import Cloner, rebuild, run, trace
+from .int8_noise import MOVES
 from .latent_range import LatentRange
+from .pointwise import matrix_and_bias, pointwise
 from .same import check_same
 from .split import Halves
 
 PROBE = 256  # side of the image for which graphs are traced
-INT8_STEPS = 255
-HEADROOM = 1.05  # of the partner's range over the largest h seen
+PIXEL = 1 / 255  # the step of an image
+CHECKED = 8  # batches on which a result is checked
 
 
 @dataclass(frozen=True)
@@ -43,19 +48,20 @@ class _Pending:
 
 @dataclass(frozen=True)
 class _Sum:
-    """x + E h, not added yet."""
+    """x + E h, not added yet, after space_to_depth has put so many `positions` of both side by side."""
 
     x: Any
     branch: _Pending
+    positions: int = 1
 
 
 @dataclass(frozen=True)
 class _Side:
-    """What stands side by side, x and h, and the convolution that reads both."""
+    """What stands side by side, x and h, the layer that shifts h, and the convolution that reads both."""
 
-    kind: str
     x: Any
     hidden: Any
+    shift: Any
     layer: Any
 
 
@@ -70,29 +76,52 @@ def join_branches(filled: LatentRange, images: Sequence[np.ndarray]) -> Halves:
     """
     halves, scale, zero = filled.halves, np.float32(filled.int8_scale), filled.zero_point
     batches = [image[None] for image in images]
-    encoder = _join(halves.encoder, (PROBE, PROBE, 3), batches)
+    encoder = _join(halves.encoder, (PROBE, PROBE, 3), batches, PIXEL)
     side = PROBE // halves.latent.stride
     latents = [np.round(run(encoder, batch) / scale) for batch in batches]
     latents = [np.clip(z, -128 - zero, 127 - zero) * scale for z in latents]
-    decoder = _join(halves.decoder, (side, side, halves.latent.channels), latents)
-    return replace(halves, encoder=encoder, decoder=decoder)
+    shape = (side, side, halves.latent.channels)
+    decoder = _join(halves.decoder, shape, latents, float(scale))
+    return replace(halves, encoder=encoder, decoder=_join_early(decoder, shape, latents, float(scale)))
 
 
-def _join(
-    model: Any, shape: tuple[int, ...], batches: Sequence[np.ndarray], skipped: frozenset[str] = frozenset()
-) -> Any:
-    """`model` with the branches of all sums joined that can be, except those named in `skipped`."""
-    matches = [match for match in find_matches(trace(model, shape)) if match.add.name not in skipped]
-    if not matches:
-        return model
+def _join_early(decoder: Any, shape: tuple[int, ...], latents: Sequence[np.ndarray], step: float) -> Any:
+    """The decoder with the blocks behind depth_to_space joined, too, where all of them can be."""
+    early = sum_early(decoder, latents[:CHECKED])
+    if early is decoder:
+        return decoder
+    joined = _join(early, shape, latents, step)
+    sums = {half: sum(type(layer) is keras.layers.Add for layer in half.layers) for half in (decoder, joined)}
+    return joined if sums[joined] < sums[decoder] else decoder
+
+
+def _join(model: Any, shape: tuple[int, ...], batches: Sequence[np.ndarray], step: float) -> Any:
+    """`model` with the branches of all sums joined that can be; `step`: of its input in int8."""
+    skipped: set[str] = set()  # sums that cannot
+    while True:
+        matches = [match for match in find_matches(trace(model, shape)) if match.add.name not in skipped]
+        if not matches:
+            return model
+        joined, sides = _joined(model, matches)
+        unfit = {add for add, side in sides.items() if not _scale_hidden(joined, side, batches, step)}
+        if not unfit:  # one that is joined may let others be
+            joined = _without_idle_offsets(joined)
+            check_same(model, joined, batches[:CHECKED], "joining its branches")
+            model = joined
+        skipped |= unfit
+
+
+def _joined(model: Any, matches: Sequence[Match]) -> tuple[Any, dict[str, _Side]]:
+    """The model with the branches of `matches` joined as they are, and what stands side by side, by the sum that is no more."""
     cloner = Cloner()
     by_role = {id(layer): (match, role) for match in matches for layer, role in match.roles()}
-    sides: dict[str, _Side] = {}  # by the sum that is no more
+    sides: dict[str, _Side] = {}
 
     def joined(match: Match, layer: Any, x: Any, hidden: Any, weights: list[np.ndarray], name: str) -> Any:
-        both = keras.layers.Concatenate(name=cloner.unique(f"{name}_sides"))([x, hidden])
+        shift = keras.layers.Rescaling(1.0, name=cloner.unique(f"{name}_offset"))
+        both = keras.layers.Concatenate(name=cloner.unique(f"{name}_sides"))([x, shift(hidden)])
         output, made = pointwise(layer, both, weights, cloner.unique(name))
-        sides[match.add.name] = _Side(match.kind, x, hidden, made)
+        sides[match.add.name] = _Side(x, hidden, shift, made)
         return output
 
     def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
@@ -109,105 +138,79 @@ def _join(
             (t, t_bias), (e, e_bias) = matrix_and_bias(x.layer), matrix_and_bias(branch.layer)
             weights = [np.concatenate([t, e]), t_bias + e_bias]
             return joined(match, x.layer, x.x, branch.x, weights, match.add.name)
+        if role == "between":
+            total, block = args[0], operation.block
+            there = SpaceToDepth(block, name=cloner.unique(f"{operation.name}_hidden"))(total.branch.x)
+            branch = _Pending(total.branch.layer, there)
+            return _Sum(cloner(operation, total.x), branch, total.positions * block**2)
         if role == "linear":
             total = args[0]
             (d, d_bias), (e, e_bias) = matrix_and_bias(operation), matrix_and_bias(total.branch.layer)
+            e, e_bias = np.kron(np.eye(total.positions), e), np.tile(e_bias, total.positions)
             weights = [np.concatenate([d, e @ d]), e_bias @ d + d_bias]
             return joined(match, operation, total.x, total.branch.x, weights, operation.name)
         (r, r_bias), (t, t_bias) = matrix_and_bias(operation), matrix_and_bias(match.linear)
         return pointwise(operation, args[0].x, [t @ r, t_bias @ r + r_bias], cloner.unique(operation.name))[0]
 
-    result = rebuild(model, None, call)
-    unfit = {add for add, side in sides.items() if not _scale_hidden(result, side, batches)}
-    if unfit:
-        return _join(model, shape, batches, skipped | unfit)
-    check_same(model, result, batches[:8], "joining its branches")
-    return result
+    return rebuild(model, None, call), sides
 
 
-def _scale_hidden(model: Any, side: _Side, batches: Sequence[np.ndarray]) -> bool:
-    """Give the channels of h the range of x, and take the factors back in the layer that reads both.
-
-    False when that range has no place for them (x is never negative and h is), or when the weights of a strong branch,
-    which share their int8 step with those of x, would make more noise than the sum did.
-    """
+def _scale_hidden(model: Any, side: _Side, batches: Sequence[np.ndarray], step: float) -> bool:
+    """Give the channels of h the range of x, and take factors and offset back in the layer that reads both; False when that
+    range has no place for them."""
     channels = side.x.shape[-1]
-    probe = keras.Model(model.input, [side.x, side.hidden, side.layer.output])
-    ends = [np.zeros((2, tensor.shape[-1])) for tensor in probe.outputs]
-    power = np.zeros(channels + side.hidden.shape[-1])
-    for batch in batches:
-        values = [np.asarray(t) for t in probe(batch, training=False)]
-        for (low, high), t in zip(ends, values, strict=True):
-            np.minimum(low, t.min(axis=(0, 1, 2)), out=low)
-            np.maximum(high, t.max(axis=(0, 1, 2)), out=high)
-        power += np.concatenate([np.square(t).mean(axis=(0, 1, 2)) for t in values[:2]]) / len(batches)
-    partner, hidden, output = ends
-    low, high = float(partner[0].min()), float(partner[1].max())
-    if (low == 0 and hidden[0].min() < 0) or (high == 0 and hidden[1].max() > 0):
-        return False
-    room = np.full(hidden.shape, np.inf)
-    np.divide([[low], [high]], HEADROOM * hidden, out=room, where=hidden != 0)
-    factor = room.min(axis=0)
-    factor[np.isinf(factor)] = 1  # a channel that is always zero
-    if side.x is not model.input:  # a latent's range is given, that of others will be cut
-        factor *= _share(probe, batches, factor, (low, high))
-
-    kernel = np.array(side.layer.kernel, np.float64)
-    kernel[:, :, channels:] /= factor[:, None]
-    power[channels:] *= factor**2
-    alone, together = kernel[0, 0, :channels], kernel[0, 0]
-    if side.kind == "made":
-        rounded = kernel.shape[-1] * _noise(float(np.ptp(output)))
-    else:
-        rounded = float(np.square(alone).sum()) * _noise(high - low)
-    if _weight_noise(together, power) >= _weight_noise(alone, power[:channels]) + rounded:
-        return False
-
     maker = side.hidden._keras_history.operation
     while not hasattr(maker, "kernel"):
         maker = maker.input._keras_history.operation
-    maker.kernel.assign(np.asarray(maker.kernel) * factor)
+    probe = keras.Model(model.input, [side.x, side.hidden])
+    partner, hidden = (np.zeros((2, tensor.shape[-1])) for tensor in probe.outputs)
+    for batch in batches:
+        for (low, high), t in zip(
+            (partner, hidden), map(np.asarray, probe(batch, training=False)), strict=True
+        ):
+            np.minimum(low, t.min(axis=(0, 1, 2)), out=low)
+            np.maximum(high, t.max(axis=(0, 1, 2)), out=high)
+    kernel = np.array(side.layer.kernel, np.float64)
+    rows = kernel[0, 0, channels:]
+    copies = len(rows) // maker.filters  # of a channel, which space_to_depth put side by side
+    low, high = hidden.reshape(2, copies, -1)
+    fit = fit_beside(
+        probe,
+        batches,
+        (float(partner[0].min()), float(partner[1].max())),
+        np.stack([low.min(axis=0), high.max(axis=0)]),
+        np.square(rows).sum(axis=1).reshape(copies, -1).sum(axis=0),
+        step if _is_given(model, side.x) else None,
+    )
+    if fit is None:
+        return False
+    maker.kernel.assign(np.asarray(maker.kernel) * fit.factor)
     if maker.use_bias:
-        maker.bias.assign(np.asarray(maker.bias) * factor)
+        maker.bias.assign(np.asarray(maker.bias) * fit.factor)
+    rows /= np.tile(fit.factor, copies)[:, None]
     side.layer.kernel.assign(kernel)
+    side.layer.bias.assign(np.asarray(side.layer.bias, np.float64) - fit.offset * rows.sum(axis=0))
+    side.shift.offset = float(fit.offset)
     return True
 
 
-def _share(probe: Any, batches: Sequence[np.ndarray], factor: np.ndarray, ends: tuple[float, float]) -> float:
-    """What else to multiply h with, at most 1, so that its range, once both are cut for int8, lies inside that of x."""
-    counts = np.zeros((2, BINS), np.int64)
-    for batch in batches:
-        x, hidden, _ = probe(batch, training=False)
-        for count, values in zip(counts, (x, np.asarray(hidden) * factor), strict=True):
-            count += np.histogram(values, BINS, ends)[0]
-    (low, high), (least, most) = (best_range(count, *ends) for count in counts)
-    return min(1.0, low / least if least < 0 else 1.0, high / most if most > 0 else 1.0)
+def _is_given(model: Any, x: Any) -> bool:
+    """Whether the range of x is that of the model's input, an image's or a latent's, since int8 only moves its values."""
+    maker = x._keras_history.operation
+    if type(maker).__name__ in MOVES:
+        return any(_is_given(model, tensor) for tensor in keras.tree.flatten(maker.input))
+    return x is model.input
 
 
-def _noise(span: float) -> float:
-    """The mean squared error of rounding to 256 levels over `span`."""
-    return (span / INT8_STEPS) ** 2 / 12
+def _without_idle_offsets(model: Any) -> Any:
+    cloner = Cloner()
 
+    def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
+        idle = type(operation) is keras.layers.Rescaling and operation.scale == 1 and operation.offset == 0
+        return args[0] if idle else cloner(operation, *args, **kwargs)
 
-def _weight_noise(matrix: np.ndarray, power: np.ndarray) -> float:
-    """What rounding a matrix (in, out) to int8 with a step for each output adds, for inputs of mean square `power` (in,)."""
-    return float((_noise(2) * np.square(np.abs(matrix).max(axis=0))).sum() * power.sum())
+    return rebuild(model, None, call)
 
 
 def _is(value: Any, layer: Any) -> bool:
     return isinstance(value, _Pending) and value.layer is layer
-
-
-def matrix_and_bias(layer: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Matrix (in, out) and bias (out,) of a 1x1 convolution, in float64 so that products are exact enough."""
-    kernel = np.asarray(layer.kernel, np.float64)[0, 0]
-    return kernel, np.asarray(layer.bias, np.float64) if layer.use_bias else np.zeros(kernel.shape[1])
-
-
-def pointwise(layer: Any, x: Any, weights: list[np.ndarray], name: str) -> tuple[Any, Any]:
-    """A 1x1 convolution of `x` with the activation of `layer`: its output, and itself."""
-    matrix, bias = weights
-    made = keras.layers.Conv2D(matrix.shape[1], 1, activation=layer.activation, name=name)
-    output = made(x)
-    made.set_weights([matrix[None, None].astype("float32"), bias.astype("float32")])
-    return output, made

@@ -35,7 +35,7 @@ class Made:
     def model(self) -> Any:
         """The model; every stage leaves it as it is."""
         if self._model is None:
-            self._model = _read_keras(self._content)
+            self._model = read_keras(self._content)
         return self._model
 
 
@@ -60,11 +60,12 @@ class LatentScale:
 
 @dataclass(frozen=True)
 class Int8:
-    """The networks of a package, how their latent fills int8, and the same halves as float32 TFLite."""
+    """The networks of a package, how their latent fills int8, and the same halves as float32 TFLite and as .keras files."""
 
     pair: Pair
     latent: LatentScale
     twin: FloatPair
+    halves: tuple[bytes, bytes]
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -77,21 +78,23 @@ class Trained:
 
 
 def _pack_model(made: Made) -> dict[str, bytes]:
-    return {"model.keras": _write_keras(made.model), "facts.json": json.dumps(made.facts).encode()}
+    return {"model.keras": write_keras(made.model), "facts.json": json.dumps(made.facts).encode()}
 
 
 def _unpack_model(members: dict[str, bytes]) -> Made:
     return Made(None, json.loads(members["facts.json"]), members["model.keras"])
 
 
-def _write_keras(model: Any) -> bytes:
+def write_keras(model: Any) -> bytes:
+    """The content of a .keras file."""
     with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
         path = Path(folder) / "model.keras"
         model.save(path)
         return path.read_bytes()
 
 
-def _read_keras(content: bytes) -> Any:
+def read_keras(content: bytes) -> Any:
+    """The model in it."""
     import keras
 
     import edgepress.train.layers  # noqa: F401  registers the custom layers
@@ -114,6 +117,8 @@ def _pack_int8(made: Int8) -> dict[str, bytes]:
     return {
         **_members("int8", made.pair),
         **_members("twin", made.twin),
+        "encoder.keras": made.halves[0],
+        "decoder.keras": made.halves[1],
         "latent.npz": _arrays(made.latent.scale, made.latent.gain),
         "int8.json": json.dumps(figures).encode(),
     }
@@ -125,7 +130,9 @@ def _unpack_int8(members: dict[str, bytes]) -> Int8:
         latent = LatentScale(arrays["scale"], arrays["gain"], figures["unit"], figures["latent_zero_point"])
     layers = [(tuple(encoder), tuple(decoder)) for encoder, decoder in figures["layers"]]
     pair = Pair(*_halves(members, "int8"), figures["scale"], figures["zero_point"], layers[0])
-    return Int8(pair, latent, FloatPair(*_halves(members, "twin"), layers=layers[1]), figures["facts"])
+    twin = FloatPair(*_halves(members, "twin"), layers=layers[1])
+    halves = members["encoder.keras"], members["decoder.keras"]
+    return Int8(pair, latent, twin, halves, figures["facts"])
 
 
 def _pack_trained(made: Trained) -> dict[str, bytes]:
@@ -138,8 +145,8 @@ def _pack_trained(made: Trained) -> dict[str, bytes]:
         "facts": made.facts,
     }
     return {
-        "encoder.keras": _write_keras(filled.halves.encoder),
-        "decoder.keras": _write_keras(filled.halves.decoder),
+        "encoder.keras": write_keras(filled.halves.encoder),
+        "decoder.keras": write_keras(filled.halves.decoder),
         "latent.npz": _arrays(filled.scale, filled.gain),
         "trained.json": json.dumps(figures).encode(),
     }
@@ -150,7 +157,7 @@ def _unpack_trained(members: dict[str, bytes]) -> Trained:
     from .split import Halves, Latent
 
     figures = json.loads(members["trained.json"])
-    encoder, decoder = (_read_keras(members[f"{half}.keras"]) for half in ("encoder", "decoder"))
+    encoder, decoder = (read_keras(members[f"{half}.keras"]) for half in ("encoder", "decoder"))
     with np.load(io.BytesIO(members["latent.npz"]), allow_pickle=False) as arrays:
         filled = LatentRange(
             halves=Halves(encoder, decoder, Latent(**figures["latent"])),

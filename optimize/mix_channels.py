@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from edgepress.train.layers import DepthToSpace, SpaceToDepth
 
-from .branch_matches import is_pointwise
 from .graph import Step, rebuild, trace
+from .pointwise import is_pointwise
 from .same import check_same
 from .split import Halves
 

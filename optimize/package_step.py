@@ -116,7 +116,7 @@ def package_step(
         return Packed(content, rows, facts)
 
     modules = ("package_step", "measure", "stages")
-    inputs = [plan.tables, plan.floats, plan.as_it_came, held_out, recipe, name, source]
+    inputs = [plan.tables, plan.int8, plan.floats, plan.as_it_came, held_out, recipe, name, source]
     return Step(cache, "package", PACKED, modules, inputs, make)
 
 

@@ -1,7 +1,7 @@
 """A run as steps, from the trained model to the entropy tables: what depends on what. Nothing is computed here.
 
-float -> rewritten -> dead -> channels -> pruned -> qat -> int8 -> tables
-                      (each of the middle ones only where the recipe asks for it)
+float -> rewritten -> dead -> channels -> pruned -> qat -> int8 -> tables -> decoder
+                      (those up to qat, and the last one, only where the recipe asks for it)
 """
 
 from __future__ import annotations
@@ -107,9 +107,13 @@ class Plan:
         )
         inputs = [self._last, images]
         self.compared = Step(cache, "compared", FLOATS, _CONVERTER, inputs, self._compared)
-        self.int8 = Step(cache, "int8", INT8, modules, quantized, self._int8)
-        fitted = [self.int8, images, recipe.codec]
+        self.int8 = self._quantized = Step(cache, "int8", INT8, modules, quantized, self._int8)
+        fitted = [self._quantized, images, recipe.codec]
         self.tables = Step(cache, "tables", TABLES, ("fit_networks",), fitted, self._tables)
+        if recipe.decoder.steps and quantize.mode != "qat":
+            tuned = [self._quantized, self.tables, images, recipe.decoder]
+            modules = (*_CONVERTER, "tune_decoder", "round_weights")
+            self.int8 = Step(cache, "decoder", INT8, modules, tuned, self._tune)
 
     @property
     def latent(self) -> dict[str, Any]:
@@ -216,8 +220,13 @@ class Plan:
         self._begin("convert to float16, dynamic-range and int16x8", None)
         return _work().compared(made, self.layer(), self._images)
 
+    def _tune(self) -> Int8:
+        made, tables, settings = self._quantized.get(), self.tables.get(), self._recipe.decoder
+        count = self._begin("train the decoder behind the quantizer", settings.steps)
+        return _work().tune(made, tables, self.latent, self._images, settings, count)
+
     def _tables(self) -> EntropyTables:
-        made, latent = self.int8.get(), self.latent
+        made, latent = self._quantized.get(), self.latent
         self._begin("fit entropy tables", None)
         return fit_networks(made, self._images, latent, self._recipe.codec)
 

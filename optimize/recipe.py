@@ -102,6 +102,20 @@ class QuantizePart:
 
 
 @dataclass(frozen=True)
+class DecoderPart:
+    """The training of the decoder behind the int8 encoder and the quantizer, see `tune_decoder`; steps = 0 skips it, and so
+    does mode qat, whose halves have been trained for int8 already. structure: share of 1 - MS-SSIM in its loss; the rest
+    is MSE."""
+
+    steps: int = 0
+    batch: int = 4
+    crop: int = 256
+    learning_rate: float = 1e-3
+    structure: float = 0.3
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class SearchPart:
     """The search for the fastest package inside a budget, see `search.search`; max_drop = 0 skips it.
 
@@ -156,6 +170,7 @@ class Recipe:
     quantize: QuantizePart = field(default_factory=QuantizePart)
     search: SearchPart = field(default_factory=SearchPart)
     codec: CodecPart = field(default_factory=CodecPart)
+    decoder: DecoderPart = field(default_factory=DecoderPart)
     measure: MeasurePart = field(default_factory=MeasurePart)
 
     def __post_init__(self) -> None:
@@ -185,6 +200,11 @@ class Recipe:
             ("codec", "bank"): (1, 255),
             ("codec", "rounding"): (0, 255),
             ("codec", "thinning"): (0, 4),
+            ("decoder", "steps"): (0, 10**7),
+            ("decoder", "batch"): (1, 4096),
+            ("decoder", "crop"): (16, 4096),
+            ("decoder", "learning_rate"): (1e-9, 10),
+            ("decoder", "structure"): (0, 1),
             ("measure", "images"): (1, 10**6),
             ("measure", "training_images"): (1, 10**6),
             ("measure", "side"): (16, 1 << 14),

@@ -10,6 +10,7 @@ import numpy as np
 
 from edgepress.bench.loadimages import pick_evenly
 from edgepress.runtime.errors import EdgepressError
+from edgepress.runtime.tables import EntropyTables
 
 from .compose import compose
 from .convert import COMPARED, SIDE, FloatPair, Job, Pair, convert
@@ -19,16 +20,16 @@ from .join_branches import join_branches
 from .keys import Images
 from .latent_range import LatentRange, fill_int8
 from .layer_noise import layer_noise, worst_layers
-from .made import Int8, LatentScale, Made, Trained
+from .made import Int8, LatentScale, Made, Trained, read_keras, write_keras
 from .measure import middle, undelegated_of
 from .mix_channels import mix_channels
 from .prune import prune as prune_weights
-from .recipe import ChannelsPart, LossPart, ModelPart, PrunePart, QuantizePart, Recipe
+from .recipe import ChannelsPart, DecoderPart, LossPart, ModelPart, PrunePart, QuantizePart, Recipe
 from .reorder_sums import reorder_sums
 from .rewrite import rewrite as rewrite_model
 from .round_weights import round_weights
 from .source import Source
-from .split import Halves, split
+from .split import Halves, Latent, split
 from .weight_levels import coarse_levels
 
 Count = Callable[[int], None]  # is told how many steps were done
@@ -210,7 +211,48 @@ def int8(
     if settings.mode == "mixed":
         pair, mixed = _mixed(job, rounded, twin, pair, final.latent.unit, images, settings)
         facts |= mixed
-    return Converted(Int8(pair, LatentScale.of(filled), twin, facts), _named(cut, others), plain)
+    halves = write_keras(exact.encoder), write_keras(exact.decoder)
+    return Converted(Int8(pair, LatentScale.of(filled), twin, halves, facts), _named(cut, others), plain)
+
+
+def tune(
+    made: Int8,
+    tables: EntropyTables,
+    latent: dict[str, Any],
+    images: Images,
+    settings: DecoderPart,
+    count: Count,
+) -> Int8:
+    """The same networks with the decoder trained on, see `tune_decoder`; `latent` as in `Plan.latent`."""
+    from .tune_decoder import tune_decoder
+
+    encoder, decoder = (read_keras(content) for content in made.halves)
+    pair, crop = made.pair, _crop(latent["tile"], latent["unit"], settings.crop, "set decoder.steps = 0")
+    found = tune_decoder(
+        decoder,
+        pair.encoder,
+        pair.scale,
+        pair.zero_point,
+        tables,
+        images.pixels,
+        replace(settings, crop=crop),
+        lambda: count(1),
+    )
+    cut = Latent(**{key: value for key, value in latent.items() if key != "unit"})
+    exact = Halves(encoder, found.decoder, cut)
+    batches = [part[None] for part in _parts(exact, images, JOIN_IMAGES)]
+    inputs = batches, [run(encoder, batch) for batch in batches]
+    kept = made.facts.get("float_layers", ())
+    final = round_weights(exact, inputs, made.facts.get("weight_levels"), kept)
+    int8_job = Job(final.encoder, final.decoder, "int8", pair.scale, pair.zero_point, fallback=tuple(kept))
+    twin, tuned = convert([Job(encoder, found.decoder, "float32"), int8_job], images.pixels)
+    assert isinstance(tuned, Pair) and isinstance(twin, FloatPair)
+    # The encoder is the one that the tables were fitted to.
+    tuned = replace(tuned, encoder=pair.encoder, layers=(pair.layers[0], tuned.layers[1]))
+    facts = {**made.facts, "decoder_loss": [found.loss_before, found.loss_after]}
+    return replace(
+        made, pair=tuned, twin=twin, halves=(made.halves[0], write_keras(found.decoder)), facts=facts
+    )
 
 
 def _fill(halves: Halves, images: Images, settings: QuantizePart) -> LatentRange:

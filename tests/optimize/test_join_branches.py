@@ -100,14 +100,45 @@ def test_int8_is_nearer_to_float_and_stays_on_the_fast_path(filled, joined, imag
 
 
 def test_what_does_not_fit_is_left_alone(images):
-    """A branch that ends in tanh cannot be scaled, a strong one costs the weights beside it; see below."""
-    for model in (autoencoder("tanh"), autoencoder(strength=2.0)):
-        filled = fill_int8(split(model, "analysis_add"), images)
-        after = join_branches(filled, images)
-        assert after.encoder is filled.halves.encoder and after.decoder is filled.halves.decoder
+    """A branch that ends in tanh cannot be scaled."""
+    filled = fill_int8(split(autoencoder("tanh"), "analysis_add"), images)
+    after = join_branches(filled, images)
+    assert after.encoder is filled.halves.encoder and after.decoder is filled.halves.decoder
 
 
-def test_negative_values_have_no_place_beside_pixels(images):
+def test_negative_values_find_a_place_beside_pixels_and_nothing_is_rounded_for_it(images, photographs):
+    """Pixels are never negative: a leaky branch beside them is shifted, by an addition whose two scales are one."""
     filled = fill_int8(split(autoencoder(centre=0.0), "analysis_add"), images)
     after = join_branches(filled, images)
-    assert after.encoder is filled.halves.encoder and after.decoder is not filled.halves.decoder
+    shifts = [layer for layer in after.encoder.layers if type(layer) is keras.layers.Rescaling]
+    assert len(shifts) == 1 and shifts[0].offset * 255 == pytest.approx(
+        round(shifts[0].offset * 255), abs=1e-3
+    )
+    image = images[0][None]
+    np.testing.assert_allclose(run(after.encoder, image), run(filled.halves.encoder, image), atol=1e-3)
+    job = Job(after.encoder, after.decoder, "int8", filled.int8_scale, filled.zero_point)
+    content = convert([job], photographs)[0].encoder
+    assert not undelegated(content)
+    network = TFLite(content, delegates=False)
+    network.allocate()
+    scales = [
+        [network.tensors()[op[ends][0]]["quantization"][0] for ends in ("inputs", "outputs")]
+        for op in network.operations()
+        if op["op_name"] == "ADD"
+    ]
+    assert len(scales) == 1 and scales[0][0] == pytest.approx(scales[0][1], rel=1e-6)
+
+
+def test_a_sum_is_joined_through_space_to_depth(images):
+    """Of a sum on blocks of pixels, which a transform of larger blocks reads."""
+    keras.utils.set_random_seed(5)
+    image = keras.Input((None, None, 3))
+    x = SpaceToDepth(2, name="blocks")(image)
+    x = block(x, 6, "pixels")
+    x = keras.layers.Conv2D(24, 1, name="latent")(SpaceToDepth(2, name="larger")(x))
+    x = DepthToSpace(4)(keras.layers.Conv2D(48, 1, name="back")(x))
+    filled = fill_int8(split(bring_in(keras.Model(image, x), input_range="0..1").model, "latent"), images)
+    after = join_branches(filled, images)
+    assert not any(type(layer) is keras.layers.Add for layer in after.encoder.layers)
+    picture = images[0][None]
+    np.testing.assert_allclose(run(after.encoder, picture), run(filled.halves.encoder, picture), atol=2e-3)

@@ -73,7 +73,7 @@ def cases(tmp_path_factory, photographs) -> dict[str, Case]:
 
 def _package(path: Path, halves: Halves, filled: LatentRange, pair: Pair, photographs: Any) -> Codec:
     latent = halves.latent
-    made = Int8(pair, LatentScale.of(filled), None, {})  # the float twin serves other stages
+    made = Int8(pair, LatentScale.of(filled), None, ())  # float twin and halves serve other stages
     place = {"unit": latent.unit, "tile": latent.tile}
     write_package(
         path,

@@ -16,14 +16,16 @@ from .int8_noise import FUSED, MOVES, STEPS, spans
 SHIFTS = ("Rescaling",)  # rounds nothing, see `beside`
 
 
-def noisy(model: Any, given: float) -> Callable[[Any], Any]:
+def noisy(model: Any, given: float, seed: int = 0) -> Callable[[Any], Any]:
     """What a flat model, `opened`, makes of a tensor under the rounding of int8; its output is not rounded.
 
     given: span of the model's input in int8, from the value of -128 to that of 127.
+    seed: of the noise.
     """
     import tensorflow as tf
 
     numbers = spans(model)
+    random = tf.random.Generator.from_seed(seed)
     end = model.output
     while type(end._keras_history.operation).__name__ in MOVES:
         end = end._keras_history.operation.input
@@ -45,7 +47,7 @@ def noisy(model: Any, given: float) -> Callable[[Any], Any]:
             span = tf.maximum(tf.reduce_max(output), 0.0) - tf.minimum(tf.reduce_min(output), 0.0)
             # What stands beside it may be wider, and was there before: a branch follows what it is joined to.
             known[number] = span = tf.maximum(span, known.get(number, 0.0))
-            return output + span / STEPS * tf.random.uniform(tf.shape(output), -0.5, 0.5)
+            return output + span / STEPS * random.uniform(tf.shape(output), -0.5, 0.5)
 
         return replay(model, [x], call)[0]
 

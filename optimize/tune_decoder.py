@@ -32,6 +32,7 @@ STRUCTURE_UNIT = 2000.0  # makes 1 - MS-SSIM as large as 255^2 MSE, as in traini
 LEAST = 88  # side of a crop that has all scales of MS-SSIM
 WARMUP = 50  # steps in which the rate of learning rises
 AVERAGED = 0.995  # of the moving average of the weights that is the result
+LEAST_SIZE = 0.01  # of a variable, in terms of the median: zeros would stay zeros
 SPAN = 255.0  # of an int8 latent
 
 
@@ -50,7 +51,8 @@ class _Relative(keras.optimizers.Adam):
 
     def build(self, variables: Sequence[Any]) -> None:
         super().build(variables)
-        self.sizes = [max(float(np.sqrt(np.mean(np.square(v.numpy())))), 1e-9) for v in variables]
+        sizes = [float(np.sqrt(np.mean(np.square(v.numpy())))) for v in variables]
+        self.sizes = [max(size, LEAST_SIZE * float(np.median(sizes))) for size in sizes]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         size = self.sizes[self._get_variable_index(variable)]
@@ -92,7 +94,7 @@ def tune_decoder(
             f"decoder.steps needs images of at least {side}x{side} pixels; the data has none"
         )
     learner = opened(decoder)
-    forward = noisy(learner, SPAN * scale)
+    forward = noisy(learner, SPAN * scale, settings.seed)
     rate = keras.optimizers.schedules.CosineDecay(
         0.0,
         max(1, settings.steps - WARMUP),

@@ -85,6 +85,7 @@ class Plan:
             "latent_range",
             "join_branches",
             "compose",
+            "merge_spaces",
             "mix_channels",
             "reorder_sums",
             "equalize",

@@ -22,6 +22,7 @@ from .latent_range import LatentRange, fill_int8
 from .layer_noise import layer_noise, worst_layers
 from .made import Int8, LatentScale, Made, Trained, read_keras, write_keras
 from .measure import middle, undelegated_of
+from .merge_spaces import merge_spaces
 from .mix_channels import mix_channels
 from .prune import prune as prune_weights
 from .recipe import ChannelsPart, DecoderPart, LossPart, ModelPart, PrunePart, QuantizePart, Recipe
@@ -34,7 +35,7 @@ from .weight_levels import coarse_levels
 
 Count = Callable[[int], None]  # is told how many steps were done
 LEAST_CROP = 16  # as in the recipe
-COMPOSE_IMAGES = 8  # on which composed convolutions are checked
+CHECKED = 8  # images on which exact changes are checked
 MIX_IMAGES = 256  # on which channels between convolutions are mixed: rare extremes decide
 JOIN_IMAGES = 64  # on which the branches of residual blocks are scaled
 NOISE_IMAGES = 16  # on which sums are reordered, and layers found that stay float or get fewer levels
@@ -187,6 +188,8 @@ def int8(
         filled = replace(filled, halves=mix_channels(exact, _parts(exact, images, MIX_IMAGES)))
         exact = join_branches(filled, _whole(exact, images, JOIN_IMAGES))
         parts = _parts(exact, images, JOIN_IMAGES)
+        latents = [run(exact.encoder, part[None]) for part in parts[:CHECKED]]
+        exact = replace(exact, decoder=merge_spaces(exact.decoder, latents))
         exact = equalize(_reordered(exact, parts), parts)
         batches = [part[None] for part in parts]
         inputs = batches, [run(exact.encoder, batch) for batch in batches]
@@ -257,7 +260,7 @@ def tune(
 
 def _fill(halves: Halves, images: Images, settings: QuantizePart) -> LatentRange:
     if settings.compose:
-        halves = replace(halves, encoder=compose(halves.encoder, _whole(halves, images, COMPOSE_IMAGES)))
+        halves = replace(halves, encoder=compose(halves.encoder, _whole(halves, images, CHECKED)))
     return fill_int8(halves, _whole(halves, images), settings.latent_unit)
 
 

@@ -210,8 +210,8 @@ def _tie_merges(model: Any, fixed: set[int]) -> None:
         known = [graph.tensors[index].quantization for index in group & fixed or group]
         known = [q for q in known if q is not None and q.min is not None]
         if known:
-            ends = min(q.min[0] for q in known), max(q.max[0] for q in known)
-            _set_ranges(graph, group - fixed, ends)
+            span = min(q.min[0] for q in known), max(q.max[0] for q in known)
+            _set_ranges(graph, group - fixed, span)
         _tie_shifts(model, alike, group, fixed)
 
 
@@ -235,7 +235,7 @@ def _tie_shifts(model: Any, alike: dict[int, set[int]], group: set[int], fixed: 
         low, high = float(ends.min[0]), float(ends.max[0])
         steps = abs(offset) * INT8_STEPS / (high - low)
         if not group & fixed and steps > 1:
-            low, high = (end * steps / int(steps) for end in (low, high))
+            low, high = low * steps / int(steps), high * steps / int(steps)
             _set_ranges(graph, group, (low, high))
         if low < offset < high:
             _set_ranges(graph, sources, (low - offset, high - offset))

@@ -96,8 +96,9 @@ def _passes_factors(step: Step, maker: dict[int, Step], readers: dict[int, list[
     layer = step.operation
     if isinstance(layer, SpaceToDepth):
         before = maker.get(step.reads[0])
-        alone = before is not None and readers[id(before.output)] == [step]
-        return alone and _passes_factors(before, maker, readers)
+        if before is None or readers[id(before.output)] != [step]:
+            return False
+        return _passes_factors(before, maker, readers)
     if isinstance(layer, (keras.layers.ReLU, keras.layers.LeakyReLU)):
         before = maker.get(step.reads[0])
         plain = getattr(layer, "max_value", None) is None and not getattr(layer, "threshold", 0)

@@ -1,7 +1,7 @@
 """Two depth_to_space in a row as one, exactly: the filters of the convolution before them are put into another order.
 
-A value that is rearranged by a and then by b is found by (row of a, column of a, row of b, column of b, channel), by a b at once
-by (row of a, row of b, column of a, column of b, channel). Every rearrangement is a pass over the whole picture.
+A value that is rearranged by a and then by b is found by (row of a, column of a, row of b, column of b, channel), by a b at
+once by (row of a, row of b, column of a, column of b, channel). Every rearrangement is a pass over the whole picture.
 """
 
 from __future__ import annotations

@@ -113,8 +113,8 @@ class Plan:
         self.tables = Step(cache, "tables", TABLES, ("fit_networks",), fitted, self._tables)
         if recipe.decoder.steps and quantize.mode != "qat":
             tuned = [self._quantized, self.tables, images, recipe.decoder]
-            modules = (*_CONVERTER, "tune_decoder", "round_weights")
-            self.int8 = Step(cache, "decoder", INT8, modules, tuned, self._tune)
+            made_by = (*_CONVERTER, "tune_decoder", "round_weights")
+            self.int8 = Step(cache, "decoder", INT8, made_by, tuned, self._tune)
 
     @property
     def latent(self) -> dict[str, Any]:

@@ -143,7 +143,7 @@ def _batches(
     finest = float(np.mean(tables.steps(QUALITIES)))
 
     def one() -> tuple[NDArray[np.int8], NDArray[np.uint8], float]:
-        image = images[rng.integers(len(images))]
+        image = images[int(rng.integers(len(images)))]
         y, x = (int(rng.integers(n - settings.crop + 1)) for n in image.shape[:2])
         part = image[y : y + settings.crop, x : x + settings.crop]
         part = part[:, ::-1] if rng.random() < 0.5 else part

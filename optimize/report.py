@@ -75,6 +75,8 @@ def _int8(outcome: Outcome) -> Iterator[str]:
         yield f"layers that add most noise in int8, by own signal-to-noise ratio in dB: {named}"
     if kept := outcome.facts["int8"].get("float_layers"):
         yield f"left in float, since they add most noise: {', '.join(kept)}"
+    if tuned := outcome.facts.get("decoder"):
+        yield f"decoder, trained behind the quantizer: loss {tuned['loss_before']:.4g} -> {tuned['loss_after']:.4g}"
     yield from (f"{stage.name}: {MODES[stage.name]}" for stage in outcome.stages if stage.name in COMPARED)
 
 

@@ -252,10 +252,9 @@ def tune(
     assert isinstance(tuned, Pair) and isinstance(twin, FloatPair)
     # The encoder is the one that the tables were fitted to.
     tuned = replace(tuned, encoder=pair.encoder, layers=(pair.layers[0], tuned.layers[1]))
-    facts = {**made.facts, "decoder_loss": [found.loss_before, found.loss_after]}
-    return replace(
-        made, pair=tuned, twin=twin, halves=(made.halves[0], write_keras(found.decoder)), facts=facts
-    )
+    losses = {"loss_before": found.loss_before, "loss_after": found.loss_after}
+    halves = made.halves[0], write_keras(found.decoder)
+    return replace(made, pair=tuned, twin=twin, halves=halves, facts={**made.facts, "decoder": losses})
 
 
 def _fill(halves: Halves, images: Images, settings: QuantizePart) -> LatentRange:

@@ -34,6 +34,12 @@ images = 2
 side = 96
 repeats = 2
 """
+TUNED = f"""{RECIPE}
+[decoder]
+steps = 6
+batch = 2
+crop = 96
+"""
 
 
 @pytest.fixture(scope="module")
@@ -44,17 +50,18 @@ def run(tmp_path_factory, photographs):
     for i, image in enumerate(photographs):
         for k in range(4):
             Image.fromarray(image[:, 40 * k :][:100, :130]).save(folder / "data" / f"{i}{k}.png")
-    (folder / "recipe.toml").write_text(RECIPE)
+    for name, text in (("recipe.toml", RECIPE), ("tuned.toml", TUNED)):
+        (folder / name).write_text(text)
     specimens: dict[str, tuple[Path, ...]] = {}
 
-    def once(name: str, *flags: str) -> tuple[str, dict[str, Any], Codec]:
+    def once(name: str, *flags: str, recipe: str = "recipe.toml") -> tuple[str, dict[str, Any], Codec]:
         if name not in specimens:
             animal = next(animal for animal in ZOO if animal.name == name)
             specimens[name] = animal.make(folder / name, photographs).paths
         paths = specimens[name]
         given = paths if len(paths) == 1 else ("--encoder", paths[0], "--decoder", paths[1])
         arguments = [*given, "--data", folder / "data", "-o", folder / "out.epm", *flags]
-        arguments += ["--recipe", folder / "recipe.toml", "--json", folder / "out.json"]
+        arguments += ["--recipe", folder / recipe, "--json", folder / "out.json"]
         result = CliRunner().invoke(optimize, [str(a) for a in arguments], catch_exceptions=False)
         assert result.exit_code == 0, result.output
         figures = json.loads((folder / "out.json").read_text())
@@ -70,6 +77,20 @@ def rows(figures: dict[str, Any]) -> dict[str, dict[str, Any]]:
 @pytest.fixture(scope="module")
 def plain(run):
     return run("sequential")
+
+
+@pytest.mark.parametrize("mode", ["ptq", "mixed"])
+def test_the_decoder_is_trained_behind_the_quantizer(run, mode):
+    """The same encoder and tables, so the same files; another decoder of the same operations, layers in float included."""
+    _, before, old = run("sequential", "--mode", mode)
+    text, figures, new = run("sequential", "--mode", mode, recipe="tuned.toml")
+    assert "decoder, trained behind the quantizer: loss" in text and before["decoder"] is None
+    assert figures["decoder"]["loss_before"] > 0
+    assert new.package.encoder == old.package.encoder
+    assert new.package.tables.to_bytes() == old.package.tables.to_bytes()
+    assert new.package.decoder != old.package.decoder
+    assert operations(new.package.decoder) == operations(old.package.decoder)
+    assert figures["float_layers"] == before["float_layers"]
 
 
 def test_training_under_simulated_int8(run, plain):

@@ -105,13 +105,14 @@ class QuantizePart:
 class DecoderPart:
     """The training of the decoder behind the int8 encoder and the quantizer, see `tune_decoder`; steps = 0 skips it, and so
     does mode qat, whose halves have been trained for int8 already. structure: share of 1 - MS-SSIM in its loss; the rest
-    is MSE."""
+    is MSE. fine: share of that which is 1 - SSIM at the finest scale instead."""
 
     steps: int = 0
     batch: int = 4
     crop: int = 256
     learning_rate: float = 1e-3
     structure: float = 0.3
+    fine: float = 0.0
     seed: int = 0
 
 
@@ -205,6 +206,7 @@ class Recipe:
             ("decoder", "crop"): (16, 4096),
             ("decoder", "learning_rate"): (1e-9, 10),
             ("decoder", "structure"): (0, 1),
+            ("decoder", "fine"): (0, 1),
             ("measure", "images"): (1, 10**6),
             ("measure", "training_images"): (1, 10**6),
             ("measure", "side"): (16, 1 << 14),

@@ -112,7 +112,7 @@ def tune_decoder(
             y = forward(z)
             lost = (1 - settings.structure) * 255.0**2 * mse(x, y)
             if settings.structure:
-                lost += settings.structure * STRUCTURE_UNIT * structural_loss(x, y)
+                lost += settings.structure * STRUCTURE_UNIT * structural_loss(x, y, settings.fine)
             total = tf.reduce_mean(weights * lost)
         variables = learner.trainable_variables
         optimizer.apply_gradients(zip(tape.gradient(total, variables), variables, strict=True))

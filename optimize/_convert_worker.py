@@ -22,6 +22,8 @@ from ._int8_ranges import with_own_ranges
 
 HALVES = ("encoder", "decoder")
 INT8_STEPS = 255
+LEAST_STEPS = 8  # in a shift for which the steps of a range may grow, by an eighth at most
+SAME = 1e-3  # of a step
 
 # Operations whose output is made of values of their input, so that both have one scale in int8.
 MOVES = ("DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "STRIDED_SLICE", "SLICE", "RESHAPE", "PAD", "MAX_POOL_2D")
@@ -205,40 +207,54 @@ def _tie_merges(model: Any, fixed: set[int]) -> None:
         group = set().union(*(alike[int(end)] for end in ends))
         alike.update(dict.fromkeys(group, group))
         merges += [int(op.outputs[0])] if name in MERGES else []
+    done: set[int] = set()
     for output in merges:
         group = alike[output]
         known = [graph.tensors[index].quantization for index in group & fixed or group]
         known = [q for q in known if q is not None and q.min is not None]
-        if known:
+        if known and output not in done:
             span = min(q.min[0] for q in known), max(q.max[0] for q in known)
             _set_ranges(graph, group - fixed, span)
-        _tie_shifts(model, alike, group, fixed)
+            _tie_shift(model, alike, group, fixed, span)
+        done |= group
 
 
-def _tie_shifts(model: Any, alike: dict[int, set[int]], group: set[int], fixed: set[int]) -> None:
+def _tie_shift(
+    model: Any, alike: dict[int, set[int]], group: set[int], fixed: set[int], span: tuple[float, float]
+) -> None:
     """Give what becomes one of `group` by adding a number the same range less that number: then int8 rounds nothing.
 
-    alike: by tensor, those that have its range. A group whose range is not `fixed` gets steps that divide the number.
+    That holds where the number is a whole multiple of the group's step, which `beside` sees to when the range is `fixed`.
+    Else the step is made one that divides the number, a little larger: that of one such addition.
+
+    Args:
+        alike: by tensor, those that have its range.
+        span: of the group.
     """
     graph = model.subgraphs[0]
-    reads = [int(tensor) for op in graph.operators for tensor in op.inputs]
     for op in graph.operators:
         made = int(op.outputs[0])
-        if made not in group or _name(model, op) != "ADD" or reads.count(int(op.inputs[0])) > 1:
+        if made not in group or _name(model, op) != "ADD":
             continue
         sources, number = alike[int(op.inputs[0])], graph.tensors[op.inputs[1]]
         content = model.buffers[number.buffer].data
         if content is None or len(content) != np.dtype(np.float32).itemsize or sources & (fixed | group):
             continue
+        readers = [other for other in graph.operators if sources & {int(tensor) for tensor in other.inputs}]
+        if any(other is not op and not sources & {int(t) for t in other.outputs} for other in readers):
+            continue  # something else reads what would get coarser steps
         offset = float(np.frombuffer(bytes(content), np.float32)[0])
-        ends = graph.tensors[made].quantization
-        low, high = float(ends.min[0]), float(ends.max[0])
+        low, high = span
         steps = abs(offset) * INT8_STEPS / (high - low)
-        if not group & fixed and steps > 1:
-            low, high = low * steps / int(steps), high * steps / int(steps)
+        whole = int(steps + SAME)
+        if not group & fixed and whole >= LEAST_STEPS:
+            low, high = low * steps / whole, high * steps / whole
             _set_ranges(graph, group, (low, high))
+        elif abs(steps - whole) > SAME:
+            continue
         if low < offset < high:
             _set_ranges(graph, sources, (low - offset, high - offset))
+            return
 
 
 def _set_ranges(graph: Any, tensors: Collection[int], ends: tuple[float, float]) -> None:

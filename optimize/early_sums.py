@@ -22,7 +22,7 @@ from .graph import Cloner, Step, rebuild, trace
 from .pointwise import is_linear, is_pointwise, matrix_and_bias, pointwise
 from .same import check_same
 
-MOST = 1024  # weights that a position's matrix may have, times positions squared: what a block at high resolution costs
+MOST = 1024  # weights that R or E may have: they become as many times more as positions lie side by side, squared
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ def find_blocks(steps: Sequence[Step]) -> list[Match]:
             readers.setdefault(tensor, []).append(step)
     names = [step.name for step in steps]
     found: list[Match] = []
+    taken: set[str] = set()
     for step in steps:
         if not isinstance(step.operation, DepthToSpace):
             continue
@@ -98,13 +99,14 @@ def find_blocks(steps: Sequence[Step]) -> list[Match]:
             continue
         if readers[id(made.output)] != [step] or not all(is_pointwise(s.operation) for s in others):
             continue
-        (branch,) = (maker.get(tensor) for tensor in adds[0].reads if tensor != id(step.output))
-        if branch is None or not is_linear(branch.operation) or readers[id(branch.output)] != adds:
+        branch = next((maker.get(tensor) for tensor in adds[0].reads if tensor != id(step.output)), None)
+        if branch is None or branch in others or not is_linear(branch.operation):
             continue
-        layers = [step, *others, branch, adds[0]]
+        layers = [s.name for s in (step, *others, branch, adds[0])]
         weights = max(int(np.prod(s.operation.kernel.shape)) for s in (*others, branch))
-        if weights <= MOST and all(names.count(s.name) == 1 for s in layers):
-            found.append(
-                Match(step.operation, tuple(s.operation for s in others), branch.operation, adds[0].operation)
-            )
+        alone = readers[id(branch.output)] == adds and all(names.count(name) == 1 for name in layers)
+        if alone and weights <= MOST and not taken & set(layers):
+            taken |= set(layers)
+            read_by = tuple(s.operation for s in others)
+            found.append(Match(step.operation, read_by, branch.operation, adds[0].operation))
     return found

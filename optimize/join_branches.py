@@ -25,7 +25,7 @@ from edgepress.train.layers import SpaceToDepth
 
 from .beside import fit_beside
 from .branch_matches import Match, find_matches
-from .early_sums import sum_early
+from .early_sums import find_blocks, sum_early
 from .graph import Cloner, rebuild, run, trace
 from .int8_noise import MOVES
 from .latent_range import LatentRange
@@ -70,14 +70,15 @@ def join_branches(filled: LatentRange, images: Sequence[np.ndarray]) -> Halves:
 
     Args:
         filled: from `fill_int8`.
-        images: float32 (H, W, 3) in [0, 1], on which ranges are measured; sides multiples of the stride.
+        images: float32 (H, W, 3) in [0, 1], on which ranges are measured, of a size that the halves take as it is.
 
     Raises: UnsupportedModelError when a joined half does not give the original's output.
     """
     halves, scale, zero = filled.halves, np.float32(filled.int8_scale), filled.zero_point
     batches = [image[None] for image in images]
-    encoder = _join(halves.encoder, (PROBE, PROBE, 3), batches, PIXEL)
-    side = PROBE // halves.latent.stride
+    probe = halves.latent.tile or PROBE
+    encoder = _join(halves.encoder, (probe, probe, 3), batches, PIXEL)
+    side = probe // halves.latent.stride
     latents = [np.round(run(encoder, batch) / scale) for batch in batches]
     latents = [np.clip(z, -128 - zero, 127 - zero) * scale for z in latents]
     shape = (side, side, halves.latent.channels)
@@ -91,8 +92,8 @@ def _join_early(decoder: Any, shape: tuple[int, ...], latents: Sequence[np.ndarr
     if early is decoder:
         return decoder
     joined = _join(early, shape, latents, step)
-    sums = {half: sum(type(layer) is keras.layers.Add for layer in half.layers) for half in (decoder, joined)}
-    return joined if sums[joined] < sums[decoder] else decoder
+    moved = {match.add.name for match in find_blocks(trace(decoder, shape))}
+    return decoder if moved & {layer.name for layer in joined.layers} else joined
 
 
 def _join(model: Any, shape: tuple[int, ...], batches: Sequence[np.ndarray], step: float) -> Any:

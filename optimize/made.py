@@ -60,7 +60,8 @@ class LatentScale:
 
 @dataclass(frozen=True)
 class Int8:
-    """The networks of a package, how their latent fills int8, and the same halves as float32 TFLite and as .keras files."""
+    """The networks of a package, how their latent fills int8, and the same halves as float32 TFLite and (encoder, decoder) as
+    .keras files."""
 
     pair: Pair
     latent: LatentScale

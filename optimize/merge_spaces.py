@@ -68,6 +68,8 @@ def _find(half: Any, steps: Sequence[Step]) -> list[tuple[str, str, str]]:
         conv = maker.get(first.reads[0]) if first and isinstance(first.operation, DepthToSpace) else None
         if first is None or conv is None or type(conv.operation) is not keras.layers.Conv2D:
             continue
+        if conv.operation.groups > 1:  # whose filters do not read the same channels
+            continue
         names = conv.name, first.name, last.name
         if len(reads[conv.name]) == len(reads[first.name]) == 1 and all(
             uses.count(name) == 1 for name in names

@@ -44,8 +44,8 @@ class Plan:
         qat: the last model trained under simulated int8; None in other modes.
         as_it_came: operations that XNNPACK does not run, by type, of the first model as int8 without any rewrite.
         compared: the last model as float16, dynamic and int16x8.
-        int8: the networks of the package.
-        tables: its entropy tables.
+        int8: the networks of the package, after the training of the decoder where the recipe asks for it.
+        tables: its entropy tables, fitted before that to the same encoder.
     """
 
     def __init__(self, source: Source, images: Images, recipe: Recipe, cache: Cache, begin: Begin = quiet):

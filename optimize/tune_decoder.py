@@ -8,7 +8,7 @@ train for that costs nothing afterwards: the same network, the same files, anoth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,12 +33,11 @@ LEAST = 88  # side of a crop that has all scales of MS-SSIM
 WARMUP = 50  # steps in which the rate of learning rises
 AVERAGED = 0.995  # of the moving average of the weights that is the result
 LEAST_SIZE = 0.01  # of a variable, in terms of the median: zeros would stay zeros
-SPAN = 255.0  # of an int8 latent
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """The decoder with other weights, and the mean loss over the first and the last tenth of the steps."""
+    """The decoder with other weights, a moving average, and the mean loss over the first and the last tenth of the steps."""
 
     decoder: Any
     loss_before: float
@@ -68,6 +67,7 @@ def tune_decoder(
     images: Sequence[NDArray[np.uint8]],
     settings: DecoderPart,
     progress: Callable[[], None] = lambda: None,
+    exact: Collection[str] = (),
 ) -> Tuned:
     """Train a decoder on coded crops of random qualities, on 255^2 MSE and 1 - MS-SSIM, each crop by 1 / its latent step.
 
@@ -78,6 +78,7 @@ def tune_decoder(
         images: uint8 (H, W, 3); those smaller than the crop are left out.
         settings: see `DecoderPart`.
         progress: called after each step.
+        exact: names of the decoder's layers that stay float.
 
     Raises: EdgepressError for images that are all too small, or crops too small for MS-SSIM.
     """
@@ -86,7 +87,8 @@ def tune_decoder(
     side = settings.crop
     if settings.structure and side < LEAST:
         raise EdgepressError(
-            f"decoder.structure needs crops of at least {LEAST} pixels, not {side}: raise decoder.crop"
+            f"decoder.structure needs crops of at least {LEAST} pixels, not {side}: "
+            "raise decoder.crop, or set decoder.structure = 0"
         )
     large = [image for image in images if min(image.shape[:2]) >= side]
     if not large:
@@ -94,7 +96,8 @@ def tune_decoder(
             f"decoder.steps needs images of at least {side}x{side} pixels; the data has none"
         )
     learner = opened(decoder)
-    forward = noisy(learner, SPAN * scale, settings.seed)
+    ends = (-128 - zero_point) * scale, (127 - zero_point) * scale
+    forward = noisy(learner, ends, exact, settings.seed)
     rate = keras.optimizers.schedules.CosineDecay(
         0.0,
         max(1, settings.steps - WARMUP),

@@ -186,7 +186,8 @@ def int8(
     inputs: tuple[list[np.ndarray], list[np.ndarray]] = [], []
     if not trained:
         filled = replace(filled, halves=mix_channels(exact, _parts(exact, images, MIX_IMAGES)))
-        exact = join_branches(filled, _whole(exact, images, JOIN_IMAGES))
+        seen = _parts if exact.latent.tile else _whole
+        exact = join_branches(filled, seen(exact, images, JOIN_IMAGES))
         parts = _parts(exact, images, JOIN_IMAGES)
         latents = [run(exact.encoder, part[None]) for part in parts[:CHECKED]]
         exact = replace(exact, decoder=merge_spaces(exact.decoder, latents))
@@ -231,6 +232,7 @@ def tune(
 
     encoder, decoder = (read_keras(content) for content in made.halves)
     pair, crop = made.pair, _crop(latent["tile"], latent["unit"], settings.crop, "set decoder.steps = 0")
+    kept = made.facts.get("float_layers", ())
     found = tune_decoder(
         decoder,
         pair.encoder,
@@ -240,12 +242,12 @@ def tune(
         images.pixels,
         replace(settings, crop=crop),
         lambda: count(1),
+        kept,
     )
     cut = Latent(**{key: value for key, value in latent.items() if key != "unit"})
     exact = Halves(encoder, found.decoder, cut)
     batches = [part[None] for part in _parts(exact, images, JOIN_IMAGES)]
     inputs = batches, [run(encoder, batch) for batch in batches]
-    kept = made.facts.get("float_layers", ())
     final = round_weights(exact, inputs, made.facts.get("weight_levels"), kept)
     int8_job = Job(final.encoder, final.decoder, "int8", pair.scale, pair.zero_point, fallback=tuple(kept))
     twin, tuned = convert([Job(encoder, found.decoder, "float32"), int8_job], images.pixels)

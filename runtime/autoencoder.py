@@ -124,7 +124,11 @@ class Autoencoder:
         return self._halos[label]
 
     def pixels(self, write: Write, tiles: tuple[Piece, ...], image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Decode tiles into `image` (uint8 HxWx3 or HxW), which need not have all of the last rows and columns."""
+        """Decode tiles into `image` (uint8 HxWx3 or HxW), which need not have all of the last rows and columns, and return it.
+
+        write: writes the latent of a tile.
+        tiles: from `decoder_pieces`.
+        """
         for piece in tiles:
 
             def keep(stored: np.ndarray, part: NDArray[np.uint8] = image[piece.there.kept]) -> None:

@@ -136,7 +136,7 @@ class Codec:
         return image
 
     def decode_array(self, data: bytes) -> NDArray[np.uint8]:
-        """As `decode`, but the pixels as an array: uint8 HxWx3, or HxW for a gray image."""
+        """As `decode`, but the pixels as an array: uint8 HxWx3, or HxW for a gray image. Raises as `decode`."""
         header, _, payload = self._parsed(data)
         write, tiles = self._tiles(header, payload)
         shape = (header.height, header.width)

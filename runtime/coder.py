@@ -192,7 +192,7 @@ def decode_latent(
         data, shape, zero_point, tables, quality: as for those two.
         into: an array int8[H,W,C] to be written and returned, contiguous; nothing sensible is in it after an error.
 
-    Raises as those two.
+    Raises as those two, and EdgepressError for an `into` that cannot be written.
     """
     _check_shape(shape, tables)
     channels, height, width = shape

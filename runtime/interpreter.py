@@ -93,7 +93,7 @@ def _try_library(module: str) -> tuple[Any, str]:
 
 
 class _Idle(NamedTuple):
-    """An interpreter for one run after the other: allocated for an input of `shape`, and about how many bytes it holds."""
+    """An interpreter between two runs: allocated for an input of `shape`, and about how many bytes it holds."""
 
     shape: tuple[int, ...]
     bytes: int
@@ -149,9 +149,10 @@ class Network:
 
         Raises:
             BadPackageError: the network cannot work on this shape.
+            EdgepressError: from `fill`, without its traceback; the interpreter is kept.
         """
-        idle = self._take(shape)
-        interpreter = idle.interpreter
+        interpreter = self._take(shape)
+        pixels = shape[1] * shape[2]
         failure = None
         try:
             fill(interpreter.tensor(self.input.number)())
@@ -160,7 +161,7 @@ class Network:
             failure = error.with_traceback(None)
             failure.__context__ = None
         if failure is not None:
-            self._give_back(idle)
+            self._give_back(_Idle(shape, pixels * _BYTES_PER_PIXEL, interpreter))
             raise failure
         try:
             interpreter.invoke()
@@ -168,8 +169,11 @@ class Network:
             raise BadPackageError(
                 f"the {self._label} failed on an input of {shape}: {_first_line(error)}"
             ) from None
-        result = read(interpreter.tensor(self.output.number)())
-        self._give_back(idle)
+        output = interpreter.tensor(self.output.number)()  # whose shape some networks know only now
+        pixels = max(pixels, output.shape[1] * output.shape[2])
+        result = read(output)
+        del output
+        self._give_back(_Idle(shape, pixels * _BYTES_PER_PIXEL, interpreter))
         return result
 
     def _construct(self) -> Any:
@@ -190,11 +194,11 @@ class Network:
         scale, zero_point = detail["quantization"]
         return Tensor(int(detail["index"]), shape, np.dtype(detail["dtype"]), float(scale), int(zero_point))
 
-    def _take(self, shape: tuple[int, ...]) -> _Idle:
+    def _take(self, shape: tuple[int, ...]) -> Any:
         with self._lock:
             for position in range(len(self._idle) - 1, -1, -1):
                 if self._idle[position].shape == shape:
-                    return self._idle.pop(position)
+                    return self._idle.pop(position).interpreter
             interpreter = self._fresh.pop() if self._fresh else None
         interpreter = interpreter or self._construct()
         try:
@@ -204,9 +208,7 @@ class Network:
             raise BadPackageError(
                 f"the {self._label} cannot take an input of {shape}: {_first_line(error)}"
             ) from None
-        made = interpreter.tensor(self.output.number)().shape
-        pixels = max(shape[1] * shape[2], made[1] * made[2])
-        return _Idle(shape, pixels * _BYTES_PER_PIXEL, interpreter)
+        return interpreter
 
     def _give_back(self, idle: _Idle) -> None:
         with self._lock:

@@ -15,7 +15,7 @@ from edgepress.optimize.tflite import TFLite, undelegated
 from edgepress.train.layers import DepthToSpace, SpaceToDepth
 
 
-def autoencoder(kernel=1, tapped=False):
+def autoencoder(kernel=1, tapped=False, bare=False):
     """Blocks of 4x4 pixels to 24 values and back, and a residual block on half the resolution behind them."""
     keras.utils.set_random_seed(3)
     image = keras.Input((None, None, 3))
@@ -26,7 +26,7 @@ def autoencoder(kernel=1, tapped=False):
     y = keras.layers.Conv2D(6, 3, padding="same", activation="leaky_relu", name="spatial")(y)
     if tapped:
         y = keras.layers.Add(name="twice")([y, keras.layers.Conv2D(6, 3, padding="same", name="tap")(x)])
-    y = keras.layers.Conv2D(12, 1, name="expand")(y)
+    y = keras.layers.Conv2D(12, 1, name="expand")(x if bare else y)
     x = keras.layers.Add(name="sum")([x, y])
     model = keras.Model(image, DepthToSpace(2)(x))
     rng = np.random.default_rng(1)
@@ -63,7 +63,11 @@ def test_the_sum_comes_before_depth_to_space_and_the_function_stays(filled, imag
     np.testing.assert_allclose(run(early, z), run(decoder, z), atol=1e-5)
 
 
-@pytest.mark.parametrize("kept", [{"tapped": True}], ids=["read by a 3x3 convolution"])
+@pytest.mark.parametrize(
+    "kept",
+    [{"tapped": True}, {"bare": True}],
+    ids=["read by a 3x3 convolution", "the branch is one convolution"],
+)
 def test_what_cannot_be_joined_afterwards_stays_the_very_same_model(kept, images):
     filled = fill_int8(split(autoencoder(**kept), "latent"), images)
     assert sum_early(filled.halves.decoder, latents(filled, images)) is filled.halves.decoder

@@ -11,7 +11,7 @@ from edgepress.train.layers import DepthToSpace
 BATCH = np.random.default_rng(0).normal(size=(1, 5, 6, 4)).astype("float32")
 
 
-def half(a=2, b=3, tapped=False, kernel=1):
+def half(a=2, b=3, tapped=False, kernel=1, groups=1):
     keras.utils.set_random_seed(1)
     image = keras.Input((None, None, 4), name="latent")
     x = keras.layers.Conv2D(
@@ -20,6 +20,7 @@ def half(a=2, b=3, tapped=False, kernel=1):
         padding="same",
         activation="sigmoid",
         bias_initializer="normal",
+        groups=groups,
         name="conv",
     )(image)
     y = DepthToSpace(a, name="first")(x)
@@ -37,8 +38,9 @@ def test_one_rearrangement_gives_the_same(a, b, kernel):
     np.testing.assert_allclose(run(made, BATCH), run(model, BATCH), atol=1e-6)
 
 
-def test_what_something_else_reads_stays_the_very_same_model():
-    model = half(tapped=True)
+@pytest.mark.parametrize("kept", [{"tapped": True}, {"groups": 4}], ids=["read by others", "in groups"])
+def test_what_cannot_be_reordered_stays_the_very_same_model(kept):
+    model = half(**kept)
     assert merge_spaces(model, [BATCH]) is model
 
 

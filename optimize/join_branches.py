@@ -93,7 +93,8 @@ def _join_early(decoder: Any, shape: tuple[int, ...], latents: Sequence[np.ndarr
         return decoder
     joined = _join(early, shape, latents, step)
     moved = {match.add.name for match in find_blocks(trace(decoder, shape))}
-    return decoder if moved & {layer.name for layer in joined.layers} else joined
+    left = moved & {layer.name for layer in joined.layers if type(layer) is keras.layers.Add}
+    return decoder if left else joined
 
 
 def _join(model: Any, shape: tuple[int, ...], batches: Sequence[np.ndarray], step: float) -> Any:

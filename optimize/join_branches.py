@@ -208,8 +208,9 @@ def _without_idle_offsets(model: Any) -> Any:
     cloner = Cloner()
 
     def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
-        idle = type(operation) is keras.layers.Rescaling and operation.scale == 1 and operation.offset == 0
-        return args[0] if idle else cloner(operation, *args, **kwargs)
+        if type(operation) is keras.layers.Rescaling and operation.scale == 1.0 and operation.offset == 0.0:
+            return args[0]
+        return cloner(operation, *args, **kwargs)
 
     return rebuild(model, None, call)
 

@@ -3,7 +3,7 @@
 Its channels get factors, and where that lets h use more of the range, all of it an offset: h comes from a leaky or plain ReLU,
 so that for the most part it lies on one side of zero. Beside an x that lies on both sides it would leave nearly half of the 256
 levels empty, and beside pixels, which are never negative, it has no place at all. Half the step is a quarter of the noise, for
-the addition of a number that rounds nothing (`_convert_worker._tie_shifts`).
+the addition of a number that rounds nothing (`_convert_worker._tie_shift`).
 """
 
 from __future__ import annotations

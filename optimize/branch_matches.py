@@ -9,7 +9,7 @@ import keras
 
 from edgepress.train.layers import SpaceToDepth
 
-from .graph import Step
+from .graph import Step, wiring
 from .latent_range import HOMOGENEOUS
 from .pointwise import is_linear, is_pointwise
 
@@ -37,11 +37,7 @@ class Match:
 
 def find_matches(steps: list[Step]) -> list[Match]:
     """The sums of a traced graph that can be joined, no layer in two of them."""
-    maker = {id(step.output): step for step in steps}
-    readers: dict[int, list[Step]] = {}
-    for step in steps:
-        for tensor in step.reads:
-            readers.setdefault(tensor, []).append(step)
+    maker, readers = wiring(steps)
     uses: dict[int, int] = {}
     for step in steps:
         uses[id(step.operation)] = uses.get(id(step.operation), 0) + 1

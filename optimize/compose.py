@@ -19,7 +19,7 @@ import numpy as np
 
 from edgepress.train.layers import SpaceToDepth
 
-from .graph import Cloner, Step, rebuild, trace
+from .graph import Cloner, Step, rebuild, trace, wiring
 from .pointwise import is_linear, is_pointwise, matrix_and_bias, pointwise
 from .same import check_same
 
@@ -58,8 +58,7 @@ def find_pairs(steps: Sequence[Step]) -> list[tuple[Any, Any]]:
     """The pairs (first, second) of a traced graph, no layer in two: nothing else reads what the first makes, nor its
     rearrangement.
     """
-    maker = {id(step.output): step for step in steps}
-    reads = [tensor for step in steps for tensor in step.reads]
+    maker, readers = wiring(steps)
     uses = [id(step.operation) for step in steps]
     found: list[tuple[Any, Any]] = []
     for step in steps:
@@ -71,7 +70,7 @@ def find_pairs(steps: Sequence[Step]) -> list[tuple[Any, Any]]:
             continue
         if any(first.operation is taken for pair in found for taken in pair):
             continue
-        alone = all(reads.count(id(s.output)) == 1 for s in (first, between))
+        alone = all(len(readers[id(s.output)]) == 1 for s in (first, between))
         if alone and all(uses.count(id(s.operation)) == 1 for s in (first, between, step)):
             found.append((first.operation, step.operation))
     return found

@@ -11,7 +11,7 @@ import numpy as np
 
 from .errors import EdgepressError
 from .graph import rebuild
-from .tf_fit import WARMUP, crops
+from .tf_fit import WARMUP, crops, large_enough
 
 AVERAGED = 0.998  # of the moving average of the weights that is the result
 LATENT_WEIGHT = 0.001  # of the latents' relative squared difference
@@ -61,8 +61,7 @@ def fine_tune(
         raise EdgepressError(f"match must lie in 0..1, not {match}")
     if steps < 1:
         raise EdgepressError(f"fine-tuning needs at least 1 step, not {steps}")
-    if not any(min(image.shape[:2]) >= crop for image in images):
-        raise EdgepressError(f"fine-tuning needs images of at least {crop}x{crop} pixels; the data has none")
+    large_enough(images, crop)
     learner = rebuild(student)
     first, second = (_with_latent(model, latent) for model in (learner, teacher))
     weight = LATENT_WEIGHT if len(first.outputs) > 1 and _alike(first, second) else 0.0

@@ -18,7 +18,7 @@ import numpy as np
 
 from edgepress.train.layers import DepthToSpace, SpaceToDepth
 
-from .graph import Cloner, Step, rebuild, trace
+from .graph import Cloner, Step, rebuild, trace, wiring
 from .pointwise import is_linear, is_pointwise, matrix_and_bias, pointwise
 from .same import check_same
 
@@ -80,11 +80,7 @@ def sum_early(half: Any, batches: Sequence[np.ndarray]) -> Any:
 
 def find_blocks(steps: Sequence[Step]) -> list[Match]:
     """The blocks of a traced graph whose two convolutions `join_branches` can then join, no layer in two of them."""
-    maker = {id(step.output): step for step in steps}
-    readers: dict[int, list[Step]] = {}
-    for step in steps:
-        for tensor in step.reads:
-            readers.setdefault(tensor, []).append(step)
+    maker, readers = wiring(steps)
     names = [step.name for step in steps]
     found: list[Match] = []
     taken: set[str] = set()

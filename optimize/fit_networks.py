@@ -14,7 +14,7 @@ from .keys import Images
 from .made import Int8
 from .measure import middle
 from .recipe import CodecPart
-from .tflite import TFLite
+from .tflite import TFLite, int8_pixels
 
 
 def fit_networks(made: Int8, images: Images, latent: dict[str, Any], settings: CodecPart) -> EntropyTables:
@@ -23,8 +23,7 @@ def fit_networks(made: Int8, images: Images, latent: dict[str, Any], settings: C
     latents = []
     for image in images.pixels:
         pixels = middle(image, latent["unit"], max(image.shape))
-        stored = (pixels[None] ^ np.uint8(128)).view(np.int8)
-        latents.append(_run(encoder, stored, latent["tile"])[0])
+        latents.append(_run(encoder, int8_pixels(pixels), latent["tile"])[0])
     steps = quality_steps(settings.finest, settings.coarsest)
     return fit_tables(
         latents,

@@ -124,6 +124,15 @@ def trace(model: Any, input_shape: tuple[int | None, ...]) -> list[Step]:
     return steps
 
 
+def wiring(steps: Sequence[Step]) -> tuple[dict[int, Step], dict[int, list[Step]]]:
+    """Of a traced graph: by id of each tensor, the step that makes it, and those that read it, once for every time they do."""
+    reading: dict[int, list[Step]] = {}
+    for step in steps:
+        for tensor in step.reads:
+            reading.setdefault(tensor, []).append(step)
+    return {id(step.output): step for step in steps}, reading
+
+
 def readers(model: Any) -> dict[str, list[Any]]:
     """By name of each operation of a flat model: the operations that read its output, once for every time they do."""
     found: dict[str, list[Any]] = {}

@@ -160,11 +160,7 @@ class _Part:
         self.reads: list[Read] = []
         self.kernels: list[Any] = []
         numbers = spans(model)
-        fused = {
-            id(operation.input)
-            for operation in model.operations
-            if type(operation).__name__ == "Activation" and operation.activation.__name__ in FUSED
-        }
+        fused = fused_inputs(model)
         outputs = []
         for operation in model.operations:
             if operation.name not in plan.writes:
@@ -178,6 +174,15 @@ class _Part:
                 self.reads.append(Read(plan.reads[operation.name], largest, np.zeros(largest.shape)))
                 self.kernels.append(operation.kernel.value)
         self.probe = keras.Model(model.input, [*outputs, model.output])
+
+
+def fused_inputs(model: Any) -> set[int]:
+    """The ids of tensors that int8 does not round, since TFLite has the activation that reads them done where they are made."""
+    return {
+        id(operation.input)
+        for operation in model.operations
+        if type(operation).__name__ == "Activation" and operation.activation.__name__ in FUSED
+    }
 
 
 def spans(model: Any) -> dict[int, int]:

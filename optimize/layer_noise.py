@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .convert import FloatPair, Pair
 from .errors import ConversionError
-from .tflite import TFLite
+from .tflite import TFLite, int8_pixels
 
 CLEAN = 99.0  # dB, what stands for no noise at all
 CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
@@ -60,7 +60,7 @@ def layer_noise(floated: FloatPair, pair: Pair, images: Sequence[RGB]) -> list[L
     halves = [_Half(name, floated, pair, position) for position, name in enumerate(("encoder", "decoder"))]
     for image in images:
         clean: NDArray[Any] = image[None] / np.float32(255)
-        noisy: NDArray[Any] = (image[None] ^ np.uint8(128)).view(np.int8)
+        noisy: NDArray[Any] = int8_pixels(image)
         for half in halves:
             clean, noisy = half.run(clean, noisy)
     return [row for half in halves for row in half.rows()]

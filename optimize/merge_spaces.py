@@ -14,7 +14,7 @@ import numpy as np
 
 from edgepress.train.layers import DepthToSpace
 
-from .graph import Cloner, Step, readers, rebuild, trace
+from .graph import Cloner, Step, rebuild, trace, wiring
 from .same import check_same
 
 
@@ -26,7 +26,7 @@ def merge_spaces(half: Any, batches: Sequence[np.ndarray]) -> Any:
 
     Raises: UnsupportedModelError when the changed half does not give the original's output.
     """
-    triples = _find(half, trace(half, batches[0].shape[1:]))
+    triples = _find(trace(half, batches[0].shape[1:]))
     if not triples:
         return half
     convolutions = {conv: (half.get_layer(a).block, half.get_layer(b).block) for conv, a, b in triples}
@@ -57,10 +57,9 @@ def _order(filters: int, a: int, b: int) -> np.ndarray:
     return old.transpose(0, 2, 1, 3, 4).ravel()
 
 
-def _find(half: Any, steps: Sequence[Step]) -> list[tuple[str, str, str]]:
+def _find(steps: Sequence[Step]) -> list[tuple[str, str, str]]:
     """Names of a convolution and the two rearrangements behind it, which nothing else reads."""
-    maker = {id(step.output): step for step in steps}
-    reads = readers(half)
+    maker, readers = wiring(steps)
     uses = [step.name for step in steps]
     found: list[tuple[str, str, str]] = []
     for last in steps:
@@ -71,8 +70,7 @@ def _find(half: Any, steps: Sequence[Step]) -> list[tuple[str, str, str]]:
         if conv.operation.groups > 1:  # whose filters do not read the same channels
             continue
         names = conv.name, first.name, last.name
-        if len(reads[conv.name]) == len(reads[first.name]) == 1 and all(
-            uses.count(name) == 1 for name in names
-        ):
+        alone = all(len(readers[id(step.output)]) == 1 for step in (conv, first))
+        if alone and all(uses.count(name) == 1 for name in names):
             found.append(names)
     return found

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from edgepress.train.layers import DepthToSpace, SpaceToDepth
 
-from .graph import Step, rebuild, trace
+from .graph import Step, rebuild, trace, wiring
 from .pointwise import is_pointwise
 from .same import check_same
 from .split import Halves
@@ -98,8 +98,7 @@ def mix_channels(halves: Halves, images: Sequence[np.ndarray]) -> Halves:
 def find_pairs(half: Any, shape: tuple[int, ...]) -> list[Pair]:
     """The pairs of a flat half, no layer in two of them, nothing measured yet."""
     steps = trace(half, shape)
-    maker = {id(step.output): step for step in steps}
-    reads = [tensor for step in steps for tensor in step.reads]
+    maker, readers = wiring(steps)
     uses = [step.name for step in steps]
     found: list[Pair] = []
     taken: set[str] = set()
@@ -114,7 +113,7 @@ def find_pairs(half: Any, shape: tuple[int, ...]) -> list[Pair]:
         names = {step.name, *(s.name for s in between), *((before.name,) if before else ())}
         if before is None or len(between) > 1 or not _is_linear(before) or names & taken:
             continue
-        alone = all(reads.count(id(s.output)) == 1 for s in (before, *between))
+        alone = all(len(readers[id(s.output)]) == 1 for s in (before, *between))
         if alone and all(uses.count(name) == 1 for name in names):
             first, second = half.get_layer(before.name), half.get_layer(step.name)
             narrow = min(first.output, second.input, key=lambda tensor: tensor.shape[-1])

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from .graph import replay
-from .int8_noise import FUSED, MOVES, STEPS, spans
+from .int8_noise import MOVES, STEPS, fused_inputs, spans
 
 
 def noisy(
@@ -56,14 +56,12 @@ def noisy(
 
 def _unrounded(model: Any) -> set[int]:
     """The tensors that int8 does not round, or not there: moved or shifted ones, what a fused activation reads, the output."""
-    found: set[int] = set()
+    found = fused_inputs(model)
     for operation in model.operations:
         kind = type(operation).__name__
         shifts = kind == "Rescaling" and operation.scale == 1  # see `beside`
         if kind in MOVES or shifts:
             found.add(id(operation.output))
-        if kind == "Activation" and operation.activation.__name__ in FUSED:
-            found.add(id(operation.input))
     waiting = [model.output]
     while waiting:
         end = waiting.pop()

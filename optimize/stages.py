@@ -15,7 +15,7 @@ from edgepress.runtime.codec import Codec
 
 from .convert import FloatPair, Pair
 from .measure import FINEST, Scores, Stage, means, score_float, score_int8, score_pair, weigh
-from .tflite import TFLite
+from .tflite import TFLite, int8_pixels
 
 if TYPE_CHECKING:
     from .split import Halves
@@ -120,7 +120,7 @@ def pass_through(models: FloatPair | Pair, image: RGB) -> Callable[[], None]:
     """What runs the encoder and then the decoder on `image`."""
     first, second = TFLite(models.encoder), TFLite(models.decoder)
     is_float = first.input["dtype"] == np.float32
-    pixels = image[None] / np.float32(255) if is_float else (image[None] ^ np.uint8(128)).view(np.int8)
+    pixels = image[None] / np.float32(255) if is_float else int8_pixels(image)
 
     def once() -> None:
         second.run(first.run(pixels))

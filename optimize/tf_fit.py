@@ -38,8 +38,7 @@ def fit(
     import tensorflow as tf
     import tf_keras
 
-    if not any(min(image.shape[:2]) >= crop for image in images):
-        raise EdgepressError(f"fine-tuning needs images of at least {crop}x{crop} pixels; the data has none")
+    large_enough(images, crop)
     # Adam's first steps at the full rate would undo training; so the rate rises first.
     warmup = max(1, round(WARMUP * steps))
     rate = tf_keras.optimizers.schedules.CosineDecay(
@@ -62,18 +61,27 @@ def crops(
     images: Sequence[np.ndarray], steps: int, batch: int, size: int, seed: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """`steps` batches of random crops, mirrored at random, as (input, target) float32 (batch, size, size, 3)."""
-    large = [image for image in images if min(image.shape[:2]) >= size]
+    large = large_enough(images, size)
     rng = np.random.default_rng(seed)
-
-    def one() -> np.ndarray:
-        image = large[rng.integers(len(large))]
-        y, x = (int(rng.integers(n - size + 1)) for n in image.shape[:2])
-        part = image[y : y + size, x : x + size]
-        return part[:, ::-1] if rng.random() < 0.5 else part
-
     for _ in range(steps):
-        pictures = np.stack([one() for _ in range(batch)]).astype("float32")
+        pictures = np.stack([random_crop(large, size, rng) for _ in range(batch)]).astype("float32")
         yield pictures, pictures
+
+
+def large_enough(images: Sequence[np.ndarray], size: int) -> list[np.ndarray]:
+    """The images (H, W, C) with crops of size x size pixels; EdgepressError when there are none."""
+    large = [image for image in images if min(image.shape[:2]) >= size]
+    if not large:
+        raise EdgepressError(f"fine-tuning needs images of at least {size}x{size} pixels; the data has none")
+    return large
+
+
+def random_crop(images: Sequence[np.ndarray], size: int, rng: np.random.Generator) -> np.ndarray:
+    """A part (size, size, C) of one of the images, which must have it, mirrored at random: a view."""
+    image = images[int(rng.integers(len(images)))]
+    y, x = (int(rng.integers(n - size + 1)) for n in image.shape[:2])
+    part = image[y : y + size, x : x + size]
+    return part[:, ::-1] if rng.random() < 0.5 else part
 
 
 class _History:

@@ -60,6 +60,11 @@ class TFLite:
         return self._interpreter.get_tensor(index)
 
 
+def int8_pixels(image: np.ndarray) -> np.ndarray:
+    """An image uint8 (H, W, 3) as the int8 networks take it, a pixel p being p - 128: int8 (1, H, W, 3)."""
+    return (image[None] ^ np.uint8(128)).view(np.int8)
+
+
 def operations(content: bytes) -> Counter[str]:
     """How many operations of each type a model has."""
     return Counter(op["op_name"] for op in TFLite(content, delegates=False).operations())

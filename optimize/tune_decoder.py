@@ -17,19 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepress.runtime import coder
-from edgepress.runtime.tables import EntropyTables
-from edgepress.train.losses import mse, structural_loss
+from edgepress.runtime.tables import QUALITIES, EntropyTables
+from edgepress.train.losses import LEAST_SIDE, distortion, mse, structural_loss
 
 from .errors import EdgepressError
 from .graph import rebuild
 from .int8_noise import opened
 from .noisy import noisy
 from .recipe import DecoderPart
-from .tflite import TFLite
+from .tf_fit import large_enough, random_crop
+from .tflite import TFLite, int8_pixels
 
-QUALITIES = 100
-STRUCTURE_UNIT = 2000.0  # makes 1 - MS-SSIM as large as 255^2 MSE, as in training
-LEAST = 88  # side of a crop that has all scales of MS-SSIM
 WARMUP = 50  # steps in which the rate of learning rises
 AVERAGED = 0.995  # of the moving average of the weights that is the result
 LEAST_SIZE = 0.01  # of a variable, in terms of the median: zeros would stay zeros
@@ -85,16 +83,12 @@ def tune_decoder(
     import tensorflow as tf
 
     side = settings.crop
-    if settings.structure and side < LEAST:
+    if settings.structure and side < LEAST_SIDE:
         raise EdgepressError(
-            f"decoder.structure needs crops of at least {LEAST} pixels, not {side}: "
+            f"decoder.structure needs crops of at least {LEAST_SIDE} pixels, not {side}: "
             "raise decoder.crop, or set decoder.structure = 0"
         )
-    large = [image for image in images if min(image.shape[:2]) >= side]
-    if not large:
-        raise EdgepressError(
-            f"decoder.steps needs images of at least {side}x{side} pixels; the data has none"
-        )
+    large = large_enough(images, side)
     learner = opened(decoder)
     ends = (-128 - zero_point) * scale, (127 - zero_point) * scale
     forward = noisy(learner, ends, exact, settings.seed)
@@ -113,9 +107,9 @@ def tune_decoder(
         z = (tf.cast(latents, tf.float32) - zero_point) * scale
         with tf.GradientTape() as tape:
             y = forward(z)
-            lost = (1 - settings.structure) * 255.0**2 * mse(x, y)
+            lost = 255.0**2 * mse(x, y)
             if settings.structure:
-                lost += settings.structure * STRUCTURE_UNIT * structural_loss(x, y, settings.fine)
+                lost = distortion(lost, structural_loss(x, y, settings.fine), settings.structure)
             total = tf.reduce_mean(weights * lost)
         variables = learner.trainable_variables
         optimizer.apply_gradients(zip(tape.gradient(total, variables), variables, strict=True))
@@ -146,12 +140,9 @@ def _batches(
     finest = float(np.mean(tables.steps(QUALITIES)))
 
     def one() -> tuple[NDArray[np.int8], NDArray[np.uint8], float]:
-        image = images[int(rng.integers(len(images)))]
-        y, x = (int(rng.integers(n - settings.crop + 1)) for n in image.shape[:2])
-        part = image[y : y + settings.crop, x : x + settings.crop]
-        part = part[:, ::-1] if rng.random() < 0.5 else part
+        part = random_crop(images, settings.crop, rng)
         quality = int(rng.integers(1, QUALITIES + 1))
-        latent = encoder.run((part[None] ^ np.uint8(128)).view(np.int8))[0]
+        latent = encoder.run(int8_pixels(part))[0]
         stream = coder.encode_latent(latent, zero_point, tables, quality)
         height, width, channels = latent.shape
         seen = coder.decode_latent(stream, (channels, height, width), zero_point, tables, quality)

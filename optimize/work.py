@@ -35,7 +35,7 @@ from .weight_levels import coarse_levels
 
 Count = Callable[[int], None]  # is told how many steps were done
 LEAST_CROP = 16  # as in the recipe
-CHECKED = 8  # images on which exact changes are checked
+COMPOSE_IMAGES = 8  # on which composed convolutions are checked
 MIX_IMAGES = 256  # on which channels between convolutions are mixed: rare extremes decide
 JOIN_IMAGES = 64  # on which the branches of residual blocks are scaled
 NOISE_IMAGES = 16  # on which sums are reordered, and layers found that stay float or get fewer levels
@@ -189,8 +189,6 @@ def int8(
         seen = _parts if exact.latent.tile else _whole
         exact = join_branches(filled, seen(exact, images, JOIN_IMAGES))
         parts = _parts(exact, images, JOIN_IMAGES)
-        latents = [run(exact.encoder, part[None]) for part in parts[:CHECKED]]
-        exact = replace(exact, decoder=merge_spaces(exact.decoder, latents))
         exact = equalize(_reordered(exact, parts), parts)
         batches = [part[None] for part in parts]
         inputs = batches, [run(exact.encoder, batch) for batch in batches]
@@ -261,14 +259,16 @@ def tune(
 
 def _fill(halves: Halves, images: Images, settings: QuantizePart) -> LatentRange:
     if settings.compose:
-        halves = replace(halves, encoder=compose(halves.encoder, _whole(halves, images, CHECKED)))
+        halves = replace(halves, encoder=compose(halves.encoder, _whole(halves, images, COMPOSE_IMAGES)))
     return fill_int8(halves, _whole(halves, images), settings.latent_unit)
 
 
 def _reordered(halves: Halves, parts: Sequence[np.ndarray]) -> Halves:
+    """With sums and rearrangements in the order that costs least."""
     batches = [part[None] for part in parts[:NOISE_IMAGES]]
     encoder = reorder_sums(halves.encoder, batches)
-    decoder = reorder_sums(halves.decoder, [run(halves.encoder, batch) for batch in batches])
+    latents = [run(halves.encoder, batch) for batch in batches]
+    decoder = reorder_sums(merge_spaces(halves.decoder, latents), latents)
     return replace(halves, encoder=encoder, decoder=decoder)
 
 

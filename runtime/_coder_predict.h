@@ -81,11 +81,6 @@ VECTOR static void symbols_of(const uint8_t *restrict mag, const int8_t *restric
     for (ptrdiff_t i = 0; i < size; i++) symbols[i] = (int16_t)(values[i] < zero_point ? -mag[i] : mag[i]);
 }
 
-static inline int32_t residual_of(int32_t symbol, int32_t sum) {
-    const int32_t mean = (sum + 32) >> 6;
-    return symbol - (mean < -MAX_SYMBOL ? -MAX_SYMBOL : mean > MAX_SYMBOL ? MAX_SYMBOL : mean);
-}
-
 static inline uint8_t magnitude_of(int32_t residual) {
     const int32_t size = residual < 0 ? -residual : residual;
     return (uint8_t)(size > MAX_SYMBOL ? MAX_SYMBOL : size);
@@ -100,7 +95,7 @@ VECTOR static void residuals_of(const int16_t *restrict symbols, const int16_t *
                       *restrict top_left = symbols + (*to)[2], *restrict top_right = symbols + (*to)[3];
         for (ptrdiff_t i = 0; i < size; i++) {
             const int32_t sum = w_left * left[i] + w_top * top[i] + w_top_left * top_left[i] + w_top_right * top_right[i];
-            const int32_t residual = residual_of(symbols[i], sum) & inside[i];
+            const int32_t residual = (symbols[i] - mean_of(sum)) & inside[i];
             residuals[i] = (int16_t)residual;
             mag[i] = magnitude_of(residual);
         }
@@ -112,8 +107,9 @@ static void residuals_at_borders(const Preview *preview, const int8_t *w, uint8_
     const int16_t *symbols = preview->symbols;
     for (ptrdiff_t i = 0; i < preview->count; i++) {
         const Border *b = &preview->borders[i];
-        const int32_t residual = residual_of(symbols[b->at], w[0] * symbols[b->left] + w[1] * symbols[b->top] +
-                                                                 w[2] * symbols[b->top_left] + w[3] * symbols[b->top_right]);
+        const int32_t sum = w[0] * symbols[b->left] + w[1] * symbols[b->top] + w[2] * symbols[b->top_left] +
+                            w[3] * symbols[b->top_right];
+        const int32_t residual = symbols[b->at] - mean_of(sum);
         preview->residuals[b->at] = (int16_t)residual;
         mag[b->at] = magnitude_of(residual);
     }

@@ -100,11 +100,16 @@ static inline int32_t wave_half(const Wave *wave, const Step *step) {
     return half_octave(activity | 1) - FIRST_HALF;
 }
 
+/* The prediction that neighbours make, from their sum by weights in 1/64. */
+static inline int32_t mean_of(int32_t sum) {
+    const int32_t mean = (sum + 32) >> 6;
+    return mean < -MAX_SYMBOL ? -MAX_SYMBOL : mean > MAX_SYMBOL ? MAX_SYMBOL : mean;
+}
+
 static inline int32_t wave_predict(const Wave *wave, const Step *step) {
     const int16_t *symbols = wave->symbols;
-    const int32_t mean = (wave->w_left * symbols[step->left] + wave->w_top * symbols[step->top] +
-                          wave->w_top_left * symbols[step->top_left] + wave->w_top_right * symbols[step->top_right] + 32) >> 6;
-    return mean < -MAX_SYMBOL ? -MAX_SYMBOL : mean > MAX_SYMBOL ? MAX_SYMBOL : mean;
+    return mean_of(wave->w_left * symbols[step->left] + wave->w_top * symbols[step->top] +
+                   wave->w_top_left * symbols[step->top_left] + wave->w_top_right * symbols[step->top_right]);
 }
 
 /* Notes a symbol and the magnitude of its residual, by part, too. */

@@ -36,6 +36,8 @@ def _similarity(x, y, blur: Callable, dynamic_range: float = 1.0, luminance: boo
 # Scales of MS-SSIM that a crop of 128x128 has, with their weights (Wang, Simoncelli, Bovik 2003); the last takes the fifth too.
 # The finest, with 4% of the weight, is left out: it would cost more time than the others together.
 SCALE_WEIGHTS = {2: 0.2856, 3: 0.3001, 4: 0.2363 + 0.1333}
+LEAST_SIDE = 88  # of an image that has those scales
+STRUCTURE_UNIT = 2000.0  # of structural losses in 255^2 MSE: both parts of a distortion weigh about the same on photographs
 FINEST = 5.0  # how many times the loss at those scales 1 - SSIM at the finest is; 3.2 to 5.5 were measured on photographs
 
 
@@ -44,7 +46,7 @@ def structural_loss(x, y, fine: float = 0.0):
 
     fine: 0..1, the share of 1 - SSIM, at the finest scale, instead, divided by FINEST to be of the same size.
 
-    Images must be at least 88x88 pixels.
+    Images must be at least LEAST_SIDE pixels high and wide.
     """
     total = fine / FINEST * (1 - _similarity(x, y, _blur)) if fine else 0.0
     for scale, weight in SCALE_WEIGHTS.items() if fine < 1 else ():
@@ -53,6 +55,11 @@ def structural_loss(x, y, fine: float = 0.0):
         kept = _similarity(x, y, _blur, luminance=scale == max(SCALE_WEIGHTS))
         total = total + share * (1 - kept)
     return total
+
+
+def distortion(error, structural, structure: float):
+    """255^2 MSE and a structural loss as one: `structure`, 0..1, is the share of the latter."""
+    return (1 - structure) * error + structure * STRUCTURE_UNIT * structural
 
 
 def _blur(x):

@@ -10,7 +10,7 @@ from keras import ops
 
 from edgepress.bench.metrics import psnr, ssim
 
-from .losses import mse, structural_loss
+from .losses import distortion, mse, structural_loss
 from .models import split
 from .rate import ContextRate
 
@@ -98,12 +98,11 @@ class RateDistortionObjective(Objective):
         autoencoder: with a layer "latent".
         unit: of quantization steps, in values of the latent.
         grain: (C,) float32, `int8_grain`: steps are whole multiples of it, and latents limited to 127 of it, as in the codec.
-        structure: 0..1, share of 1 - MS-SSIM in D. Its unit is fixed so that both parts weigh about the same on photographs.
+        structure: 0..1, share of 1 - MS-SSIM in D, see `losses.distortion`.
         fine: 0..1, share of that which is 1 - SSIM at the finest scale alone (see `structural_loss`).
     """
 
     PROBES = (1.5, 4.0, 10.0)
-    STRUCTURE_UNIT = 2000.0
 
     def __init__(
         self,
@@ -152,13 +151,12 @@ class RateDistortionObjective(Objective):
         decoded = self.decoder(rounded * steps * self.unit, training=training)
         error = 255.0**2 * mse(x, decoded)
         parts = {"bpp": bpp, "mse": error}
-        distortion = error
+        lost = error
         if self.structure:
             parts["structural"] = structural_loss(x, decoded, self.fine)
-            lost = self.STRUCTURE_UNIT * parts["structural"]
-            distortion = (1 - self.structure) * error + self.structure * lost
+            lost = distortion(error, parts["structural"], self.structure)
         step = ops.reshape(step, (-1,))
-        return {"loss": (bpp + self.trade / step**2 * distortion) * step / 4.0, **parts}
+        return {"loss": (bpp + self.trade / step**2 * lost) * step / 4.0, **parts}
 
     def validate(self, images: list[np.ndarray]) -> dict[str, float]:
         """PSNR, SSIM (or structural loss) and estimated bits per pixel at the probe steps; score: mean log of R + lambda D."""
@@ -178,8 +176,7 @@ class RateDistortionObjective(Objective):
                 if self.structure:
                     unit = decoded[None] / np.float32(255)
                     likeness = float(structural_loss(x, unit, self.fine)[0])
-                    lost = self.STRUCTURE_UNIT * likeness
-                    error = (1 - self.structure) * error + self.structure * lost
+                    error = distortion(error, likeness, self.structure)
                 else:
                     likeness = ssim(image, decoded)
                 rows.append((bpp, psnr(image, decoded), likeness))

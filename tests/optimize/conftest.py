@@ -31,6 +31,12 @@ def photographs() -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="session")
+def images(photographs) -> list[np.ndarray]:
+    """The same as float32 in [0, 1]."""
+    return [photo.astype("float32") / 255 for photo in photographs]
+
+
+@pytest.fixture(scope="session")
 def conv3():
     """The study's model; its weights are scaled so that what it makes of an image is not all grey."""
     model = build("conv3", seed=3)

@@ -23,11 +23,6 @@ def build(width: int, seed: int) -> keras.Model:
     return keras.Model(image, L.Conv2DTranspose(3, 4, 4, activation="sigmoid")(x))
 
 
-@pytest.fixture(scope="module")
-def images(photographs) -> list[np.ndarray]:
-    return [image.astype("float32") / 255 for image in photographs]
-
-
 def tune(student, teacher, images, **settings):
     settings = {"steps": 60, "batch": 4, "crop": 32, "learning_rate": 1e-2, **settings}
     return fine_tune(student, teacher, images, loss=LOSS, **settings)

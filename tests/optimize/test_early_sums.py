@@ -39,11 +39,6 @@ def autoencoder(kernel=1, tapped=False, bare=False):
 
 
 @pytest.fixture(scope="module")
-def images(photographs):
-    return [photo.astype("float32") / 255 for photo in photographs]
-
-
-@pytest.fixture(scope="module")
 def filled(images):
     return fill_int8(split(autoencoder(), "latent"), images)
 

@@ -59,11 +59,6 @@ def autoencoder(build, widths: float) -> keras.Model:
     return model
 
 
-@pytest.fixture(scope="module")
-def images(photographs) -> list[np.ndarray]:
-    return [image.astype("float32") / 255 for image in photographs]
-
-
 def prepared(build, images, widths=30.0):
     return fill_int8(split(autoencoder(build, widths), "latent"), images)
 

@@ -48,11 +48,6 @@ def autoencoder(activation="leaky_relu", centre=0.4, strength=0.05):
 
 
 @pytest.fixture(scope="module")
-def images(photographs):
-    return [photo.astype("float32") / 255 for photo in photographs]
-
-
-@pytest.fixture(scope="module")
 def filled(images):
     return fill_int8(split(autoencoder(), "analysis_add"), images)
 

@@ -18,11 +18,6 @@ L = keras.layers
 
 
 @pytest.fixture(scope="module")
-def images(photographs) -> list[np.ndarray]:
-    return [image.astype("float32") / 255 for image in photographs]
-
-
-@pytest.fixture(scope="module")
 def filled(conv3_rewritten, images):
     return fill_int8(split(conv3_rewritten), images)
 

@@ -15,7 +15,7 @@ from edgepress.optimize.load import bring_in
 from edgepress.optimize.noisy import noisy
 from edgepress.optimize.recipe import DecoderPart
 from edgepress.optimize.split import split
-from edgepress.optimize.tflite import TFLite
+from edgepress.optimize.tflite import TFLite, int8_pixels
 from edgepress.optimize.tune_decoder import tune_decoder
 from edgepress.runtime import coder
 from edgepress.train.layers import DepthToSpace, SpaceToDepth
@@ -51,7 +51,7 @@ def made(photographs):
         [Job(halves.encoder, halves.decoder, "int8", filled.int8_scale, filled.zero_point)], photographs
     )[0]
     encoder = TFLite(pair.encoder)
-    latents = [encoder.run((photo[None] ^ np.uint8(128)).view(np.int8))[0] for photo in photographs]
+    latents = [encoder.run(int8_pixels(photo))[0] for photo in photographs]
     steps = quality_steps(1.0, 32.0)
     tables = fit_tables(
         latents, pair.zero_point, step16=steps, set_of=share_sets(steps, 2), gain=filled.gain, bank=8
@@ -65,7 +65,7 @@ def decoded(made, decoder, photographs, quality):
     encoder = TFLite(pair.encoder)
     found = []
     for photo in photographs:
-        latent = encoder.run((photo[None] ^ np.uint8(128)).view(np.int8))[0]
+        latent = encoder.run(int8_pixels(photo))[0]
         stream = coder.encode_latent(latent, pair.zero_point, tables, quality)
         shape = (latent.shape[2], *latent.shape[:2])
         seen = coder.decode_latent(stream, shape, pair.zero_point, tables, quality)

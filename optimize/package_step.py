@@ -111,8 +111,7 @@ def package_step(
         facts = {stage: model.facts for stage, model in models.items()}
         if trained:
             facts["qat"] = trained.facts
-        if tuned := made.facts.get("decoder"):
-            facts["decoder"] = tuned
+        facts |= {part: made.facts[part] for part in ("rd", "decoder") if part in made.facts}
         left = {"before": plan.as_it_came.get(), "after": undelegated_of(made.pair)}
         facts["int8"] = {**made.latent.facts(), **made.facts, "undelegated": left}
         return Packed(content, rows, facts)

@@ -75,6 +75,7 @@ class Outcome:
             "channels": self.facts.get("channels"),
             "pruning": self.facts.get("pruned"),
             "qat": self.facts.get("qat"),
+            "rd": self.facts.get("rd"),
             "decoder": self.facts.get("decoder"),
             "stages": [asdict(stage) for stage in self.stages],
             "qualities": [asdict(stage) for stage in self.qualities],

@@ -1,7 +1,8 @@
 """A run as steps, from the trained model to the entropy tables: what depends on what. Nothing is computed here.
 
-float -> rewritten -> dead -> channels -> pruned -> qat -> int8 -> tables -> decoder
-                      (those up to qat, and the last one, only where the recipe asks for it)
+float -> rewritten -> dead -> channels -> pruned -> qat -> int8 -> rd -> tables -> decoder
+                      (those up to qat, rd, which has tables of its own before it, and the last one, only where the recipe
+                      asks for it)
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from edgepress.bench.loadimages import pick_evenly
 from edgepress.runtime.tables import EntropyTables
 from edgepress.train.quiet import import_tensorflow_quietly
 
@@ -26,6 +28,7 @@ Begin = Callable[[str, int | None], Callable[[int], None]]
 # Makes the model of a stage: from the module `work`, the model before, and what counts the steps.
 Make = Callable[[Any, Made, Callable[[int], None]], Made]
 
+FIRST_TABLES = 200  # images for the tables with which both networks are trained on
 _CONVERTER = ("convert", "_convert_worker", "split")
 
 
@@ -44,8 +47,8 @@ class Plan:
         qat: the last model trained under simulated int8; None in other modes.
         as_it_came: operations that XNNPACK does not run, by type, of the first model as int8 without any rewrite.
         compared: the last model as float16, dynamic and int16x8.
-        int8: the networks of the package, after the training of the decoder where the recipe asks for it.
-        tables: its entropy tables, fitted before that to the same encoder.
+        int8: the networks of the package, after all training that the recipe asks for.
+        tables: its entropy tables, fitted to the same encoder, before the training of the decoder alone.
     """
 
     def __init__(self, source: Source, images: Images, recipe: Recipe, cache: Cache, begin: Begin = quiet):
@@ -108,13 +111,18 @@ class Plan:
         )
         inputs = [self._last, images]
         self.compared = Step(cache, "compared", FLOATS, _CONVERTER, inputs, self._compared)
-        self.int8 = self._quantized = Step(cache, "int8", INT8, modules, quantized, self._int8)
-        fitted = [self._quantized, images, recipe.codec]
-        self.tables = Step(cache, "tables", TABLES, ("fit_networks",), fitted, self._tables)
-        if recipe.decoder.steps and quantize.mode != "qat":
-            tuned = [self._quantized, self.tables, images, recipe.decoder]
-            made_by = (*_CONVERTER, "tune_decoder", "round_weights")
-            self.int8 = Step(cache, "decoder", INT8, made_by, tuned, self._tune)
+        self.int8 = Step(cache, "int8", INT8, modules, quantized, self._int8)
+        trained = quantize.mode != "qat"
+        if recipe.rd.steps and trained:
+            few = Images(pick_evenly(list(images.pixels), FIRST_TABLES))
+            self.int8 = self._tuned(
+                "rd", "tune_both", self._fitted(few), "train both networks for rate and distortion"
+            )
+        self.tables = self._fitted(images)
+        if recipe.decoder.steps and trained:
+            self.int8 = self._tuned(
+                "decoder", "tune_decoder", self.tables, "train the decoder behind the quantizer"
+            )
 
     @property
     def latent(self) -> dict[str, Any]:
@@ -221,15 +229,29 @@ class Plan:
         self._begin("convert to float16, dynamic-range and int16x8", None)
         return _work().compared(made, self.layer(), self._images)
 
-    def _tune(self) -> Int8:
-        made, tables, settings = self._quantized.get(), self.tables.get(), self._recipe.decoder
-        count = self._begin("train the decoder behind the quantizer", settings.steps)
-        return _work().tune(made, tables, self.latent, self._images, settings, count)
+    def _fitted(self, images: Images) -> Step[EntropyTables]:
+        """Entropy tables for the latents that the int8 networks, as they are now, give for images."""
+        networks = self.int8
 
-    def _tables(self) -> EntropyTables:
-        made, latent = self._quantized.get(), self.latent
-        self._begin("fit entropy tables", None)
-        return fit_networks(made, self._images, latent, self._recipe.codec)
+        def fit() -> EntropyTables:
+            made, latent = networks.get(), self.latent
+            self._begin("fit entropy tables", None)
+            return fit_networks(made, images, latent, self._recipe.codec)
+
+        inputs = [networks, images, self._recipe.codec]
+        return Step(self._cache, "tables", TABLES, ("fit_networks",), inputs, fit)
+
+    def _tuned(self, part: str, module: str, tables: Step[EntropyTables], says: str) -> Step[Int8]:
+        """The int8 networks, as they are now, trained on as a part of the recipe says, in a function of its module's name."""
+        networks, settings = self.int8, getattr(self._recipe, part)
+
+        def tune() -> Int8:
+            made, fitted, latent = networks.get(), tables.get(), self.latent
+            count = self._begin(says, settings.steps)
+            return getattr(_work(), module)(made, fitted, latent, self._images, settings, count)
+
+        inputs = [networks, tables, self._images, settings]
+        return Step(self._cache, part, INT8, (*_CONVERTER, module, "round_weights"), inputs, tune)
 
 
 def _work() -> Any:

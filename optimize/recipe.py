@@ -102,6 +102,22 @@ class QuantizePart:
 
 
 @dataclass(frozen=True)
+class RdPart:
+    """The training of both networks under int8's rounding and the codec's quantizer, see `tune_both`; steps = 0 skips it, and
+    so does mode qat. trade: lambda times the squared latent step in units; 0: as high-rate theory has it, measured.
+    structure, fine: as in `DecoderPart`."""
+
+    steps: int = 0
+    batch: int = 16
+    crop: int = 128
+    learning_rate: float = 2e-3
+    trade: float = 0.0
+    structure: float = 0.3
+    fine: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class DecoderPart:
     """The training of the decoder behind the int8 encoder and the quantizer, see `tune_decoder`; steps = 0 skips it, and so
     does mode qat, whose halves have been trained for int8 already. structure: share of 1 - MS-SSIM in its loss; the rest
@@ -171,6 +187,7 @@ class Recipe:
     quantize: QuantizePart = field(default_factory=QuantizePart)
     search: SearchPart = field(default_factory=SearchPart)
     codec: CodecPart = field(default_factory=CodecPart)
+    rd: RdPart = field(default_factory=RdPart)
     decoder: DecoderPart = field(default_factory=DecoderPart)
     measure: MeasurePart = field(default_factory=MeasurePart)
 
@@ -201,6 +218,13 @@ class Recipe:
             ("codec", "bank"): (1, 255),
             ("codec", "rounding"): (0, 255),
             ("codec", "thinning"): (0, 4),
+            ("rd", "steps"): (0, 10**7),
+            ("rd", "batch"): (1, 4096),
+            ("rd", "crop"): (16, 4096),
+            ("rd", "learning_rate"): (1e-9, 10),
+            ("rd", "trade"): (0, 1e6),
+            ("rd", "structure"): (0, 1),
+            ("rd", "fine"): (0, 1),
             ("decoder", "steps"): (0, 10**7),
             ("decoder", "batch"): (1, 4096),
             ("decoder", "crop"): (16, 4096),

@@ -20,6 +20,10 @@ from .measure import Stage
 from .pipeline import Outcome
 
 WORST = 3  # layers that are named
+TUNED = {
+    "rd": "both networks, trained on for rate and distortion",
+    "decoder": "decoder, trained behind the quantizer",
+}
 
 
 def print_outcome(outcome: Outcome, console: Console) -> None:
@@ -75,8 +79,9 @@ def _int8(outcome: Outcome) -> Iterator[str]:
         yield f"layers that add most noise in int8, by own signal-to-noise ratio in dB: {named}"
     if kept := outcome.facts["int8"].get("float_layers"):
         yield f"left in float, since they add most noise: {', '.join(kept)}"
-    if tuned := outcome.facts.get("decoder"):
-        yield f"decoder, trained behind the quantizer: loss {tuned['loss_before']:.4g} -> {tuned['loss_after']:.4g}"
+    for part, what in TUNED.items():
+        if tuned := outcome.facts.get(part):
+            yield f"{what}: loss {tuned['loss_before']:.4g} -> {tuned['loss_after']:.4g}"
     yield from (f"{stage.name}: {MODES[stage.name]}" for stage in outcome.stages if stage.name in COMPARED)
 
 

@@ -12,25 +12,19 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from edgepress.runtime import coder
 from edgepress.runtime.tables import QUALITIES, EntropyTables
-from edgepress.train.losses import LEAST_SIDE, distortion, mse, structural_loss
+from edgepress.train.losses import distortion, mse, structural_loss
 
-from .errors import EdgepressError
-from .graph import rebuild
 from .int8_noise import opened
 from .noisy import noisy
 from .recipe import DecoderPart
-from .tf_fit import large_enough, random_crop
+from .tf_fit import random_crop
 from .tflite import TFLite, int8_pixels
-
-WARMUP = 50  # steps in which the rate of learning rises
-AVERAGED = 0.995  # of the moving average of the weights that is the result
-LEAST_SIZE = 0.01  # of a variable, in terms of the median: zeros would stay zeros
+from .tuning import RelativeAdam, ends, taken_back, trainable
 
 
 @dataclass(frozen=True)
@@ -40,20 +34,6 @@ class Tuned:
     decoder: Any
     loss_before: float
     loss_after: float
-
-
-class _Relative(keras.optimizers.Adam):
-    """Adam whose rate of learning is a share of each variable's own size: the halves' weights differ a hundredfold, since
-    factors of channels have been moved about."""
-
-    def build(self, variables: Sequence[Any]) -> None:
-        super().build(variables)
-        sizes = [float(np.sqrt(np.mean(np.square(v.numpy())))) for v in variables]
-        self.sizes = [max(size, LEAST_SIZE * float(np.median(sizes))) for size in sizes]
-
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        size = self.sizes[self._get_variable_index(variable)]
-        super().update_step(gradient, variable, learning_rate * size)
 
 
 def tune_decoder(
@@ -82,24 +62,12 @@ def tune_decoder(
     """
     import tensorflow as tf
 
-    side = settings.crop
-    if settings.structure and side < LEAST_SIDE:
-        raise EdgepressError(
-            f"decoder.structure needs crops of at least {LEAST_SIDE} pixels, not {side}: "
-            "raise decoder.crop, or set decoder.structure = 0"
-        )
-    large = large_enough(images, side)
+    large = trainable(images, settings.crop, settings.structure, "decoder")
     learner = opened(decoder)
-    ends = (-128 - zero_point) * scale, (127 - zero_point) * scale
-    forward = noisy(learner, ends, exact, settings.seed)
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0,
-        max(1, settings.steps - WARMUP),
-        warmup_target=settings.learning_rate,
-        warmup_steps=min(WARMUP, settings.steps),
-    )
-    optimizer = _Relative(rate, epsilon=1e-12, use_ema=True, ema_momentum=AVERAGED, name="relative_adam")
-    optimizer.build(learner.trainable_variables)
+    given = (-128 - zero_point) * scale, (127 - zero_point) * scale
+    forward = noisy(learner, given, exact, settings.seed)
+    variables = learner.trainable_variables
+    optimizer = RelativeAdam(variables, settings.learning_rate, settings.steps)
 
     @tf.function
     def update(latents: Any, pixels: Any, weights: Any) -> Any:
@@ -111,7 +79,6 @@ def tune_decoder(
             if settings.structure:
                 lost = distortion(lost, structural_loss(x, y, settings.fine), settings.structure)
             total = tf.reduce_mean(weights * lost)
-        variables = learner.trainable_variables
         optimizer.apply_gradients(zip(tape.gradient(total, variables), variables, strict=True))
         return total
 
@@ -119,13 +86,8 @@ def tune_decoder(
     for batch in _batches(TFLite(encoder), zero_point, tables, large, settings):
         losses.append(float(update(*batch)))
         progress()
-    optimizer.finalize_variable_values(learner.trainable_variables)
-    made = rebuild(decoder)
-    for layer in made.layers:
-        if layer.weights:
-            layer.set_weights(learner.get_layer(layer.name).get_weights())
-    window = max(1, settings.steps // 10)
-    return Tuned(made, float(np.mean(losses[:window])), float(np.mean(losses[-window:])))
+    optimizer.finalize_variable_values(variables)
+    return Tuned(taken_back(decoder, learner), *ends(losses))
 
 
 def _batches(

@@ -25,7 +25,7 @@ from .measure import middle, undelegated_of
 from .merge_spaces import merge_spaces
 from .mix_channels import mix_channels
 from .prune import prune as prune_weights
-from .recipe import ChannelsPart, DecoderPart, LossPart, ModelPart, PrunePart, QuantizePart, Recipe
+from .recipe import ChannelsPart, DecoderPart, LossPart, ModelPart, PrunePart, QuantizePart, RdPart, Recipe
 from .reorder_sums import reorder_sums
 from .rewrite import rewrite as rewrite_model
 from .round_weights import round_weights
@@ -217,7 +217,36 @@ def int8(
     return Converted(Int8(pair, LatentScale.of(filled), twin, halves, facts), _named(cut, others), plain)
 
 
-def tune(
+def tune_both(
+    made: Int8,
+    tables: EntropyTables,
+    latent: dict[str, Any],
+    images: Images,
+    settings: RdPart,
+    count: Count,
+) -> Int8:
+    """The same networks trained on for rate and distortion, see `tune_both.tune_both`; `latent` as in `Plan.latent`."""
+    from .tune_both import tune_both as train
+
+    encoder, decoder = (read_keras(content) for content in made.halves)
+    crop = _crop(latent["tile"], latent["unit"], settings.crop, "set rd.steps = 0")
+    found = train(
+        encoder,
+        decoder,
+        made.pair.scale,
+        made.pair.zero_point,
+        tables,
+        images.pixels,
+        replace(settings, crop=crop),
+        lambda: count(1),
+        made.facts.get("float_layers", ()),
+    )
+    facts = {"trade": found.trade, "loss_before": found.loss_before, "loss_after": found.loss_after}
+    halves = _halves(found.encoder, found.decoder, latent)
+    return _again_int8(replace(made, facts={**made.facts, "rd": facts}), halves, images)
+
+
+def tune_decoder(
     made: Int8,
     tables: EntropyTables,
     latent: dict[str, Any],
@@ -225,36 +254,46 @@ def tune(
     settings: DecoderPart,
     count: Count,
 ) -> Int8:
-    """The same networks with the decoder trained on, see `tune_decoder`; `latent` as in `Plan.latent`."""
-    from .tune_decoder import tune_decoder
+    """The same networks with the decoder trained on, see `tune_decoder.tune_decoder`; `latent` as in `Plan.latent`."""
+    from .tune_decoder import tune_decoder as train
 
     encoder, decoder = (read_keras(content) for content in made.halves)
-    pair, crop = made.pair, _crop(latent["tile"], latent["unit"], settings.crop, "set decoder.steps = 0")
-    kept = made.facts.get("float_layers", ())
-    found = tune_decoder(
+    found = train(
         decoder,
-        pair.encoder,
-        pair.scale,
-        pair.zero_point,
+        made.pair.encoder,
+        made.pair.scale,
+        made.pair.zero_point,
         tables,
         images.pixels,
-        replace(settings, crop=crop),
+        replace(settings, crop=_crop(latent["tile"], latent["unit"], settings.crop, "set decoder.steps = 0")),
         lambda: count(1),
-        kept,
+        made.facts.get("float_layers", ()),
     )
-    cut = Latent(**{key: value for key, value in latent.items() if key != "unit"})
-    exact = Halves(encoder, found.decoder, cut)
-    batches = [part[None] for part in _parts(exact, images, JOIN_IMAGES)]
-    inputs = batches, [run(encoder, batch) for batch in batches]
-    final = round_weights(exact, inputs, made.facts.get("weight_levels"), kept)
-    int8_job = Job(final.encoder, final.decoder, "int8", pair.scale, pair.zero_point, fallback=tuple(kept))
-    twin, tuned = convert([Job(encoder, found.decoder, "float32"), int8_job], images.pixels)
-    assert isinstance(tuned, Pair) and isinstance(twin, FloatPair)
-    # The encoder is the one that the tables were fitted to.
-    tuned = replace(tuned, encoder=pair.encoder, layers=(pair.layers[0], tuned.layers[1]))
-    losses = {"loss_before": found.loss_before, "loss_after": found.loss_after}
-    halves = made.halves[0], write_keras(found.decoder)
-    return replace(made, pair=tuned, twin=twin, halves=halves, facts={**made.facts, "decoder": losses})
+    facts = {"loss_before": found.loss_before, "loss_after": found.loss_after}
+    halves = _halves(encoder, found.decoder, latent)
+    tuned = _again_int8(replace(made, facts={**made.facts, "decoder": facts}), halves, images)
+    # The encoder stays the one that the tables were fitted to.
+    pair = replace(tuned.pair, encoder=made.pair.encoder, layers=(made.pair.layers[0], tuned.pair.layers[1]))
+    return replace(tuned, pair=pair)
+
+
+def _halves(encoder: Any, decoder: Any, latent: dict[str, Any]) -> Halves:
+    """`latent` as in `Plan.latent`."""
+    return Halves(encoder, decoder, Latent(**{key: value for key, value in latent.items() if key != "unit"}))
+
+
+def _again_int8(made: Int8, halves: Halves, images: Images) -> Int8:
+    """`made` of halves with other weights, its latent and choices as they are."""
+    kept = made.facts.get("float_layers", ())
+    batches = [part[None] for part in _parts(halves, images, JOIN_IMAGES)]
+    inputs = batches, [run(halves.encoder, batch) for batch in batches]
+    final = round_weights(halves, inputs, made.facts.get("weight_levels"), kept)
+    scale, zero_point = made.pair.scale, made.pair.zero_point
+    job = Job(final.encoder, final.decoder, "int8", scale, zero_point, fallback=tuple(kept))
+    twin, pair = convert([Job(halves.encoder, halves.decoder, "float32"), job], images.pixels)
+    assert isinstance(pair, Pair) and isinstance(twin, FloatPair)
+    written = write_keras(halves.encoder), write_keras(halves.decoder)
+    return replace(made, pair=pair, twin=twin, halves=written)
 
 
 def _fill(halves: Halves, images: Images, settings: QuantizePart) -> LatentRange:

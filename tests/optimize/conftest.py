@@ -14,10 +14,13 @@ import skimage.data
 
 from edgepress.optimize import _convert_worker
 from edgepress.optimize.convert import Job, calibration_crops, convert
+from edgepress.optimize.fit_tables import fit_tables, quality_steps, share_sets
 from edgepress.optimize.graph import run
-from edgepress.optimize.load import normalize
+from edgepress.optimize.latent_range import fill_int8
+from edgepress.optimize.load import bring_in, normalize
 from edgepress.optimize.rewrite import rewrite
 from edgepress.optimize.split import split
+from edgepress.optimize.tflite import TFLite, int8_pixels
 from edgepress.train.models import build
 
 
@@ -96,3 +99,41 @@ def pairs(conv3, conv3_rewritten, mixed, photographs):
         Job(rewritten.encoder, rewritten.decoder, "float32"),
     ]
     return dict(zip(("transposed", "rewritten", "mixed", "float"), convert(jobs, photographs), strict=True))
+
+
+@pytest.fixture(scope="session")
+def block_codec(photographs):
+    """Blocks of 4x4 pixels to 16 values and back, orthonormal, a decoder with a block behind it that knows nothing of
+    quantization yet: (filled, int8 pair, tables)."""
+    from edgepress.train.layers import DepthToSpace, SpaceToDepth
+
+    keras.utils.set_random_seed(2)
+    image = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(16, 1, name="latent")(SpaceToDepth(4)(image))
+    x = keras.layers.Conv2D(48, 1, name="back")(x)
+    y = keras.layers.Conv2D(8, 3, padding="same", activation="leaky_relu", name="spatial")(x)
+    y = keras.layers.Conv2D(
+        48, 1, kernel_initializer=keras.initializers.RandomNormal(0, 0.02), name="expand"
+    )(y)
+    model = keras.Model(image, DepthToSpace(4)(keras.layers.Add()([x, y])))
+    blocks = np.concatenate(
+        [p[:128, :128].reshape(32, 4, 32, 4, 3).swapaxes(1, 2).reshape(-1, 48) for p in photographs]
+    )
+    basis = np.linalg.svd(blocks[::7] / 255 - 0.5, full_matrices=False)[2][:16].T
+    model.get_layer("latent").set_weights([basis[None, None], -0.5 * basis.sum(axis=0)])
+    model.get_layer("back").set_weights([basis.T[None, None], np.full(48, 0.5)])
+    filled = fill_int8(
+        split(bring_in(model, input_range="0..1").model, "latent"),
+        [photo.astype("float32") / 255 for photo in photographs],
+    )
+    halves = filled.halves
+    pair = convert(
+        [Job(halves.encoder, halves.decoder, "int8", filled.int8_scale, filled.zero_point)], photographs
+    )[0]
+    encoder = TFLite(pair.encoder)
+    latents = [encoder.run(int8_pixels(photo))[0] for photo in photographs]
+    steps = quality_steps(1.0, 32.0)
+    tables = fit_tables(
+        latents, pair.zero_point, step16=steps, set_of=share_sets(steps, 2), gain=filled.gain, bank=8
+    )
+    return filled, pair, tables

@@ -40,6 +40,12 @@ steps = 6
 batch = 2
 crop = 96
 """
+BOTH = f"""{TUNED}
+[rd]
+steps = 10
+batch = 2
+crop = 96
+"""
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +56,7 @@ def run(tmp_path_factory, photographs):
     for i, image in enumerate(photographs):
         for k in range(4):
             Image.fromarray(image[:, 40 * k :][:100, :130]).save(folder / "data" / f"{i}{k}.png")
-    for name, text in (("recipe.toml", RECIPE), ("tuned.toml", TUNED)):
+    for name, text in (("recipe.toml", RECIPE), ("tuned.toml", TUNED), ("both.toml", BOTH)):
         (folder / name).write_text(text)
     specimens: dict[str, tuple[Path, ...]] = {}
 
@@ -91,6 +97,24 @@ def test_the_decoder_is_trained_behind_the_quantizer(run, mode):
     assert new.package.decoder != old.package.decoder
     assert operations(new.package.decoder) == operations(old.package.decoder)
     assert figures["float_layers"] == before["float_layers"]
+
+
+@pytest.mark.parametrize("mode", ["ptq", "mixed"])
+def test_both_networks_are_trained_before_the_decoder_alone(run, mode):
+    """Other networks of the same operations and the same latent steps, other tables, layers in float included."""
+    _, before, old = run("sequential", "--mode", mode)
+    text, figures, new = run("sequential", "--mode", mode, recipe="both.toml")
+    assert "both networks, trained on for rate and distortion: loss" in text and before["rd"] is None
+    assert "decoder, trained behind the quantizer: loss" in text
+    assert figures["rd"]["trade"] > 0 and figures["rd"]["loss_after"] > 0
+    for part in ("encoder", "decoder"):
+        one, other = (getattr(codec.package, part) for codec in (old, new))
+        assert one != other and operations(one) == operations(other)
+    assert new.package.tables.to_bytes() != old.package.tables.to_bytes()
+    assert (new.package.tables.gain == old.package.tables.gain).all()
+    assert figures["float_layers"] == before["float_layers"]
+    again = run("sequential", "--mode", mode, recipe="both.toml")[2]
+    assert again.package.encoder == new.package.encoder  # from the cache
 
 
 def test_training_under_simulated_int8(run, plain):

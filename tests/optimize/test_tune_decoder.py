@@ -5,63 +5,21 @@ import numpy as np
 import pytest
 
 from edgepress.bench.metrics import psnr
-from edgepress.optimize.convert import Job, convert
 from edgepress.optimize.errors import EdgepressError
-from edgepress.optimize.fit_tables import fit_tables, quality_steps, share_sets
 from edgepress.optimize.graph import run
 from edgepress.optimize.int8_noise import opened
-from edgepress.optimize.latent_range import fill_int8
-from edgepress.optimize.load import bring_in
 from edgepress.optimize.noisy import noisy
 from edgepress.optimize.recipe import DecoderPart
-from edgepress.optimize.split import split
 from edgepress.optimize.tflite import TFLite, int8_pixels
 from edgepress.optimize.tune_decoder import tune_decoder
 from edgepress.runtime import coder
-from edgepress.train.layers import DepthToSpace, SpaceToDepth
 
 SETTINGS = DecoderPart(steps=300, batch=4, crop=64, learning_rate=2e-2, structure=0.0)
 
 
-@pytest.fixture(scope="module")
-def made(photographs):
-    """Blocks of 4x4 pixels to 16 values and back, a decoder with a block behind it that knows nothing of quantization yet:
-    (filled, int8 pair, tables)."""
-    keras.utils.set_random_seed(2)
-    image = keras.Input((None, None, 3))
-    x = keras.layers.Conv2D(16, 1, name="latent")(SpaceToDepth(4)(image))
-    x = keras.layers.Conv2D(48, 1, name="back")(x)
-    y = keras.layers.Conv2D(8, 3, padding="same", activation="leaky_relu", name="spatial")(x)
-    y = keras.layers.Conv2D(
-        48, 1, kernel_initializer=keras.initializers.RandomNormal(0, 0.02), name="expand"
-    )(y)
-    model = keras.Model(image, DepthToSpace(4)(keras.layers.Add()([x, y])))
-    blocks = np.concatenate(
-        [p[:128, :128].reshape(32, 4, 32, 4, 3).swapaxes(1, 2).reshape(-1, 48) for p in photographs]
-    )
-    basis = np.linalg.svd(blocks[::7] / 255 - 0.5, full_matrices=False)[2][:16].T
-    model.get_layer("latent").set_weights([basis[None, None], -0.5 * basis.sum(axis=0)])
-    model.get_layer("back").set_weights([basis.T[None, None], np.full(48, 0.5)])
-    filled = fill_int8(
-        split(bring_in(model, input_range="0..1").model, "latent"),
-        [photo.astype("float32") / 255 for photo in photographs],
-    )
-    halves = filled.halves
-    pair = convert(
-        [Job(halves.encoder, halves.decoder, "int8", filled.int8_scale, filled.zero_point)], photographs
-    )[0]
-    encoder = TFLite(pair.encoder)
-    latents = [encoder.run(int8_pixels(photo))[0] for photo in photographs]
-    steps = quality_steps(1.0, 32.0)
-    tables = fit_tables(
-        latents, pair.zero_point, step16=steps, set_of=share_sets(steps, 2), gain=filled.gain, bank=8
-    )
-    return filled, pair, tables
-
-
-def decoded(made, decoder, photographs, quality):
+def decoded(block_codec, decoder, photographs, quality):
     """Mean PSNR of photographs coded with the int8 encoder and decoded by a float decoder."""
-    _, pair, tables = made
+    _, pair, tables = block_codec
     encoder = TFLite(pair.encoder)
     found = []
     for photo in photographs:
@@ -74,8 +32,8 @@ def decoded(made, decoder, photographs, quality):
     return float(np.mean(found))
 
 
-def test_pictures_get_better_at_low_and_high_qualities(made, photographs):
-    filled, pair, tables = made
+def test_pictures_get_better_at_low_and_high_qualities(block_codec, photographs):
+    filled, pair, tables = block_codec
     before = filled.halves.decoder
     counted = []
     found = tune_decoder(
@@ -91,12 +49,14 @@ def test_pictures_get_better_at_low_and_high_qualities(made, photographs):
     assert len(counted) == SETTINGS.steps and found.loss_after < found.loss_before
     assert [layer.name for layer in found.decoder.layers] == [layer.name for layer in before.layers]
     for quality, gain in ((20, 0.1), (60, 0.1)):
-        old, new = (decoded(made, decoder, photographs, quality) for decoder in (before, found.decoder))
+        old, new = (
+            decoded(block_codec, decoder, photographs, quality) for decoder in (before, found.decoder)
+        )
         assert new > old + gain, quality
 
 
-def test_the_same_settings_give_the_same_weights(made, photographs):
-    filled, pair, tables = made
+def test_the_same_settings_give_the_same_weights(block_codec, photographs):
+    filled, pair, tables = block_codec
 
     def weights(seed):
         few = DecoderPart(steps=20, batch=2, crop=96, learning_rate=2e-2, seed=seed)
@@ -116,8 +76,8 @@ def test_the_same_settings_give_the_same_weights(made, photographs):
     ],
     ids=["too small for MS-SSIM", "no such images"],
 )
-def test_what_cannot_be_is_said(made, photographs, settings, says):
-    filled, pair, tables = made
+def test_what_cannot_be_is_said(block_codec, photographs, settings, says):
+    filled, pair, tables = block_codec
     with pytest.raises(EdgepressError, match=says):
         tune_decoder(
             filled.halves.decoder, pair.encoder, pair.scale, pair.zero_point, tables, photographs, settings

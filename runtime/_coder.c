@@ -160,7 +160,7 @@ static PyObject *encoded(const Plan *plan, const int16_t *symbols, const Grade *
         to_maps(latent, channels, &model, source.used, 2 * stride, (int8_t *)source.planes);
     }
     done = done && find_all(plan, &source, &model, &preview, &found) &&
-           put_all(&encoder, plan, &model, preview.order, &source, &found);
+           put_all(&encoder, plan, &model, &source, &found);
     free(source.planes);
     free(source.used);
     free(source.masking);

@@ -10,6 +10,7 @@
 #include "_coder_masking.h"
 #include "_coder_predict.h"
 
+#define MOSTLY_ZEROS 3 /* a plane with at most one in so many residuals that is not zero writes few words */
 #define WORDS_PER_ESCAPE 18 /* at most: residuals are below 512, 17 bits of Exp-Golomb and the sign */
 
 /* `*array` with room for `more` values of `size` bytes after `count`; 0 without memory. */
@@ -78,13 +79,17 @@ VECTOR static void to_maps(const int8_t *latent, ptrdiff_t channels, const Model
     }
 }
 
-/* Magnitudes of the symbols of values; returns whether there are any. `inverse` is 2^20 / step16, rounded up. */
+/* Magnitudes of the symbols of values; returns whether there are any. With the 2^20 / step16, rounded up, of `inverse_step` that is
+ * (magnitude * inverse + (round256 << 8)) >> 16; the inverse has 17 bits, and without the last of them, 16. */
 VECTOR static int quantize_plane(const int8_t *restrict values, int32_t zero_point, ptrdiff_t size, uint32_t inverse,
                                  uint32_t round256, uint8_t *restrict mag) {
-    uint32_t any = 0;
+    const uint16_t nearly = (uint16_t)(inverse - 1), round = (uint16_t)(round256 << 8);
+    uint16_t any = 0;
     for (ptrdiff_t i = 0; i < size; i++) {
-        const int32_t v = values[i] - zero_point;
-        const uint32_t s = ((uint32_t)(v < 0 ? -v : v) * inverse + (round256 << 8)) >> 16;
+        const int16_t v = (int16_t)(values[i] - zero_point);
+        const uint16_t magnitude = (uint16_t)(v < 0 ? -v : v), low = low_half(magnitude, nearly);
+        const uint16_t carry = (uint16_t)(low + (magnitude + round)) < low;
+        const uint16_t s = (uint16_t)(high_half(magnitude, nearly) + carry);
         mag[i] = (uint8_t)s;
         any |= s;
     }
@@ -98,6 +103,7 @@ static uint32_t inverse_step(uint32_t step16) { return ((1u << 20) + step16 - 1)
 typedef struct {
     uint32_t one;             /* the frequency of a flag that is 1, a multiple of 4, and the flag itself in the lowest bit */
     uint32_t escapes[PASSES]; /* how many there are behind each pass; with a prediction in the first, which is all of it */
+    int sparse;               /* whether few of its symbols write a word */
 } Plane;
 
 /* Codes take the place of their planes. */
@@ -126,7 +132,7 @@ typedef struct {
 } Draft;
 
 static int draft_init(Draft *draft, const Model *model) {
-    draft->codes = calloc((size_t)model->size, sizeof *draft->codes);
+    draft->codes = calloc((size_t)model->size + BLOCK, sizeof *draft->codes);
     draft->prices = malloc((size_t)model->size * sizeof *draft->prices);
     return draft->codes && draft->prices;
 }
@@ -136,25 +142,23 @@ static void draft_free(Draft *draft) {
     free(draft->prices);
 }
 
-static int32_t radius_of(Price price) { return price >> 16 & 0x7F; }
-
 /* Codes of `count` positions side by side. Returns 1 where any of the symbols is left, and 2 more where any escapes. */
 VECTOR static int find_codes(const Price *restrict prices, const int8_t *restrict values, int32_t zero_point,
-                             const uint8_t *restrict masking, int32_t step16, ptrdiff_t count, uint8_t *restrict mag,
+                             const uint8_t *restrict masking, uint16_t step16, ptrdiff_t count, uint8_t *restrict mag,
                              uint16_t *restrict codes) {
-    const int32_t half = 128 * MASKING_NEUTRAL;
-    int32_t left = 0, escapes = 0;
+    const uint16_t half = 128 * MASKING_NEUTRAL;
+    uint16_t left = 0, escapes = 0;
     for (ptrdiff_t i = 0; i < count; i++) {
-        const int32_t here = (int32_t)prices[i], value = values[i] - zero_point, sign = value >> 31;
-        const int32_t radius = here >> 16 & 0x7F;
-        const int32_t made = mag[i], distance = (value ^ sign) - sign, dead = here >> 23;
-        const int32_t needed = (half + dead * masking[i]) * step16; /* in 1/65536 of an int8 step, to be 1 */
-        const int32_t size = made & (((made == 1) & (distance << 16 < needed)) - 1); /* && would keep it from being vectorized */
-        const int32_t escape = size > radius;
+        const int16_t value = (int16_t)(values[i] - zero_point), sign = value >> 15;
+        const uint16_t made = mag[i], distance = (uint16_t)((value ^ sign) - sign), radius = radius_of(prices[i]);
+        const uint16_t dead = (uint16_t)(half + low_half(dead_of(prices[i]), masking[i])); /* in 1/65536 of a step16 */
+        const uint16_t needed = (uint16_t)(high_half(dead, step16) + (low_half(dead, step16) != 0)); /* int8 steps, to be 1 */
+        const uint16_t size = made & (uint16_t)(((made == 1) & (distance < needed)) - 1); /* && would keep it from being vectorized */
+        const uint16_t escape = size > radius;
         left |= size;
         escapes |= escape;
         mag[i] = (uint8_t)size;
-        codes[i] = (uint16_t)(here + (escape ? radius + 1 : (size ^ sign) - sign));
+        codes[i] = (uint16_t)(prices[i].zero + (escape ? radius + 1 : (size ^ sign) - sign));
     }
     return (left != 0) | (escapes != 0) << 1;
 }
@@ -207,6 +211,17 @@ static int find_predicted(Model *model, Preview *preview, const Given *given, co
         plane->escapes[0]++;
     }
     return 1;
+}
+
+/* The codes of a map in the order of coding; both have room for some more. */
+static void in_order(const Model *model, const Preview *preview, const uint16_t *map, uint16_t *codes) {
+    enum { AT_ONCE = 8 };
+    if (model->predicted) {
+        for (ptrdiff_t k = 0; k < model->height * model->width; k++) codes[k] = map[preview->order[k]];
+        return;
+    }
+    for (const Row *row = model->rows, *end = row + 2 * model->height; row < end; codes += row++->count)
+        for (uint32_t x = 0; x < row->count; x += AT_ONCE) memcpy(codes + x, map + row->from + x, AT_ONCE * sizeof *codes);
 }
 
 /* Finds the codes, in the draft, of a plane whose magnitudes are there. Returns whether it is to be coded, -1 without memory. */
@@ -285,7 +300,8 @@ static int find_all(const Plan *plan, const Source *source, Model *model, Previe
                              : symbol_plane(source, plan, channel, model, own, &given);
         if (flag) flag = find_plane(model, preview, plan, channel, &given, &draft, plane, found);
         if (flag < 0) break;
-        if (flag) memcpy(source->planes + channel * source->stride, draft.codes, 2 * (size_t)model->size);
+        if (flag) in_order(model, preview, draft.codes, source->planes + channel * source->stride);
+        plane->sparse = MOSTLY_ZEROS * count_nonzero(model->mag, model->size) < model->height * model->width;
         plane->one = flag_one(model) | (uint32_t)flag;
         flag_update(model, flag);
         model_update(model, flag);
@@ -357,50 +373,50 @@ static int put_escape(Encoder *e, uint32_t escaped) {
     return 1;
 }
 
-/* Puts a symbol without a branch that nothing could foresee. */
+/* Puts a symbol. Where hardly any writes a word, `sparse`, a processor foresees that, and goes straight on; elsewhere nothing could
+ * foresee it, so that there is no branch. */
 #define PUT_SYMBOL(state)                                                       \
     do {                                                                        \
-        const uint32_t number_ = numbers[*--at];                                \
+        const uint32_t number_ = *--numbers;                                    \
         const Code *code_ = &codes[number_];                                    \
         const int full_ = (state) >= code_->limit;                              \
-        *word = (uint16_t)(state);                                              \
-        word += full_;                                                          \
-        (state) = advanced(full_ ? (state) >> 16 : (state), code_, inverses[number_]); \
+        if (!sparse || __builtin_expect(full_, 0)) {                            \
+            *word = (uint16_t)(state);                                          \
+            word += full_;                                                      \
+            (state) = full_ ? (state) >> 16 : (state);                          \
+        }                                                                       \
+        (state) = advanced(state, code_, inverses[number_]);                    \
     } while (0)
 
-/* `count` symbols, a multiple of that of the states, whose last one is before `at`. Returns the place behind the words. Functions
- * of their own, so that all that their loops need is in registers. */
-static __attribute__((noinline)) uint16_t *put_by_two(uint32_t *state, uint16_t *word, const Plan *plan,
-                                                      const uint16_t *numbers, const uint32_t *at, ptrdiff_t count) {
+/* Puts as many symbols at a time as there are states: `count` of them, a multiple of that, the last one before `numbers`. */
+static inline __attribute__((always_inline)) void put_many(int four, int sparse, Encoder *e, const Plan *plan,
+                                                           const uint16_t *numbers, ptrdiff_t count) {
     const Code *codes = plan->codes;
     const uint64_t *inverses = plan->inverses;
-    uint32_t s0 = state[0], s1 = state[1];
-    for (const uint32_t *end = at - count; at > end;) {
+    uint16_t *word = e->words + e->count;
+    uint32_t s0 = e->state[0], s1 = e->state[1], s2 = e->state[2], s3 = e->state[3];
+    for (const uint16_t *begin = numbers - count; numbers > begin;) {
+        if (four) PUT_SYMBOL(s3);
+        if (four) PUT_SYMBOL(s2);
         PUT_SYMBOL(s1);
         PUT_SYMBOL(s0);
     }
-    state[0] = s0;
-    state[1] = s1;
-    return word;
+    e->count = (size_t)(word - e->words);
+    e->state[0] = s0;
+    e->state[1] = s1;
+    e->state[2] = s2;
+    e->state[3] = s3;
 }
 
-static __attribute__((noinline)) uint16_t *put_by_four(uint32_t *state, uint16_t *word, const Plan *plan,
-                                                       const uint16_t *numbers, const uint32_t *at, ptrdiff_t count) {
-    const Code *codes = plan->codes;
-    const uint64_t *inverses = plan->inverses;
-    uint32_t s0 = state[0], s1 = state[1], s2 = state[2], s3 = state[3];
-    for (const uint32_t *end = at - count; at > end;) {
-        PUT_SYMBOL(s3);
-        PUT_SYMBOL(s2);
-        PUT_SYMBOL(s1);
-        PUT_SYMBOL(s0);
+/* Functions of their own, so that all that their loops need is in registers. */
+#define PUT(name, four, sparse)                                                                                             \
+    static __attribute__((noinline)) void name(Encoder *e, const Plan *plan, const uint16_t *numbers, ptrdiff_t count) { \
+        put_many(four, sparse, e, plan, numbers, count);                                                                    \
     }
-    state[0] = s0;
-    state[1] = s1;
-    state[2] = s2;
-    state[3] = s3;
-    return word;
-}
+PUT(put_by_two, 0, 0)
+PUT(put_by_two_sparse, 0, 1)
+PUT(put_by_four, 1, 0)
+PUT(put_by_four_sparse, 1, 1)
 
 /* How many of `count` symbols that end with number `end` - 1 can be put at once. */
 static ptrdiff_t at_once(const Encoder *e, ptrdiff_t count, ptrdiff_t end) {
@@ -410,21 +426,21 @@ static ptrdiff_t at_once(const Encoder *e, ptrdiff_t count, ptrdiff_t end) {
     return most / e->states * e->states;
 }
 
-/* The symbols at[begin..end] of a plane. */
-static int put_codes(Encoder *e, const Plan *plan, const uint16_t *numbers, const uint32_t *at, ptrdiff_t begin,
-                     ptrdiff_t end) {
+/* The symbols `begin` to `end` of a plane. */
+static int put_codes(Encoder *e, const Plan *plan, int sparse, const uint16_t *numbers, ptrdiff_t begin, ptrdiff_t end) {
     if (!words_reserve(e, (size_t)(end - begin) + STATES)) return 0;
     while (end > begin) {
         const ptrdiff_t many = at_once(e, end - begin, end);
-        if (many) {
-            uint16_t *word = e->words + e->count;
-            word = (e->states == 2 ? put_by_two : put_by_four)(e->state, word, plan, numbers, at + end, many);
-            e->count = (size_t)(word - e->words);
-            end -= many;
-        } else {
+        if (!many) {
             end--;
-            put(e, (uint32_t)end, &plan->codes[numbers[at[end]]], plan->inverses[numbers[at[end]]]);
+            put(e, (uint32_t)end, &plan->codes[numbers[end]], plan->inverses[numbers[end]]);
+            continue;
         }
+        if (e->states == 2)
+            (sparse ? put_by_two_sparse : put_by_two)(e, plan, numbers + end, many);
+        else
+            (sparse ? put_by_four_sparse : put_by_four)(e, plan, numbers + end, many);
+        end -= many;
     }
     return 1;
 }
@@ -434,31 +450,30 @@ static int put_plane(Encoder *e, const Plan *plan, const Model *model, const uin
     ptrdiff_t end = model->ends[PASSES - 1];
     for (int pass = PASSES; pass-- > 0;) {
         if (!plane->escapes[pass]) continue; /* passes with nothing between them are put as one */
-        if (!put_codes(e, plan, numbers, model->at, model->ends[pass], end)) return 0;
+        if (!put_codes(e, plan, plane->sparse, numbers, model->ends[pass], end)) return 0;
         end = model->ends[pass];
         for (uint32_t i = 0; i < plane->escapes[pass]; i++)
             if (!put_escape(e, found->escaped[--found->count])) return 0;
     }
-    return put_codes(e, plan, numbers, model->at, 0, end);
+    return put_codes(e, plan, plane->sparse, numbers, 0, end);
 }
 
 /* A plane with a prediction, in which what an escape stands for follows at once. */
-static int put_predicted(Encoder *e, const Plan *plan, const Model *model, const uint32_t *order, const uint16_t *numbers,
-                         const Plane *plane, Found *found) {
+static int put_predicted(Encoder *e, const Plan *plan, const Model *model, const uint16_t *numbers, const Plane *plane,
+                         Found *found) {
     ptrdiff_t end = model->height * model->width;
     uint32_t escapes = plane->escapes[0];
     for (ptrdiff_t k = end; escapes && k-- > 0;) {
-        if (!is_escape(&plan->codes[numbers[order[k]]])) continue;
-        if (!put_codes(e, plan, numbers, order, k + 1, end)) return 0;
+        if (!is_escape(&plan->codes[numbers[k]])) continue;
+        if (!put_codes(e, plan, plane->sparse, numbers, k + 1, end)) return 0;
         if (!put_escape(e, found->escaped[--found->count])) return 0;
         end = k + 1;
         escapes--;
     }
-    return put_codes(e, plan, numbers, order, 0, end);
+    return put_codes(e, plan, plane->sparse, numbers, 0, end);
 }
 
-static int put_all(Encoder *e, const Plan *plan, const Model *model, const uint32_t *order, const Source *source,
-                   Found *found) {
+static int put_all(Encoder *e, const Plan *plan, const Model *model, const Source *source, Found *found) {
     e->state[0] = STATE_START;
     e->states = 1;
     for (ptrdiff_t i = plan->channels; i-- > 0;) {
@@ -466,7 +481,7 @@ static int put_all(Encoder *e, const Plan *plan, const Model *model, const uint3
         const Plane *plane = &found->planes[i];
         const uint32_t one = plane->one & ~1u, flag = plane->one & 1;
         const uint16_t *numbers = source->planes + channel * source->stride;
-        if (flag && (is_predicted(plan, channel) ? !put_predicted(e, plan, model, order, numbers, plane, found)
+        if (flag && (is_predicted(plan, channel) ? !put_predicted(e, plan, model, numbers, plane, found)
                                                  : !put_plane(e, plan, model, numbers, plane, found)))
             return 0;
         if (!words_reserve(e, 1 + 2 * STATES)) return 0; /* those of the states come after the last flag */

@@ -5,12 +5,17 @@
 
 #include "_coder_vector.h"
 
-#define BLOCK 16 /* positions that loops may go on beyond the end of a row or plane */
+#define BLOCK 32 /* positions that loops may go on beyond the end of a row or plane */
 
 /* A map has its positions in four parts, by even and odd rows and columns: 0 (even, even), 1 (odd, odd), 2 (even, odd), 3 (odd, even). So
  * those of a pass lie side by side, and so do their neighbours. A part has a row and a column of zeros more than it needs, which are
  * the border of its rows and of the parts beside it. */
 #define PARTS 4
+
+/* Positions side by side that a pass has of a row. */
+typedef struct {
+    uint32_t from, count;
+} Row;
 
 typedef struct {
     ptrdiff_t height, width, pitch, part, size; /* pitch: of the rows of a part; part: the size of one; size: of a map */
@@ -19,7 +24,8 @@ typedef struct {
     uint8_t *mag;                               /* magnitudes of the plane */
     uint8_t *edge;                              /* how many of the four neighbours of a position are outside */
     uint8_t *contexts;                          /* of the positions of a pass, or of all */
-    uint32_t *at;                               /* all positions, in the order of the passes */
+    Row *rows;                                  /* 2 * height of them, in the order of the passes */
+    uint32_t *at;                               /* all positions, in the same order */
     ptrdiff_t ends[PASSES];                     /* of the passes in `at` */
     ptrdiff_t straight[PARTS][4], diagonal[4];  /* how far away neighbours are, by part; diagonal ones from part 1 */
     void *memory;
@@ -41,10 +47,13 @@ static void model_free(Model *model) { free(model->memory); }
 static void model_passes(Model *model) {
     const ptrdiff_t height = model->height, width = model->width;
     uint32_t *out = model->at;
+    Row *row = model->rows;
     for (int pass = 0; pass < PASSES; pass++) {
-        for (ptrdiff_t y = pass == 1; y < height; y += pass < 2 ? 2 : 1) {
+        for (ptrdiff_t y = pass == 1; y < height; y += pass < 2 ? 2 : 1, row++) {
             const ptrdiff_t odd = pass < 2 ? pass : (y + 1) % 2;
-            for (ptrdiff_t x = odd; x < width; x += 2) *out++ = (uint32_t)(row_of(model, y, odd) + x / 2);
+            row->from = (uint32_t)row_of(model, y, odd);
+            row->count = (uint32_t)(width + 1 - odd) / 2;
+            for (uint32_t x = 0; x < row->count; x++) *out++ = row->from + x;
         }
         model->ends[pass] = out - model->at;
     }
@@ -76,7 +85,8 @@ static int model_init(Model *model, ptrdiff_t height, ptrdiff_t width) {
     model->part = part;
     model->size = size;
     for (int i = 0; i < 4; i++) model->flag_ones[i] = 2048;
-    uint8_t *memory = padded < UINT32_MAX ? calloc((size_t)padded, 4 + 2 + 2 + 2 + 1 + 1 + 1) : NULL;
+    const size_t rows_size = 2 * (size_t)height * sizeof *model->rows;
+    uint8_t *memory = padded < UINT32_MAX ? calloc((size_t)padded * (4 + 2 + 2 + 2 + 1 + 1 + 1) + rows_size, 1) : NULL;
     model->memory = memory;
     if (!memory) return 0;
     model->at = (uint32_t *)memory;
@@ -86,6 +96,7 @@ static int model_init(Model *model, ptrdiff_t height, ptrdiff_t width) {
     model->mag = memory + 10 * padded;
     model->edge = memory + 11 * padded;
     model->contexts = memory + 12 * padded;
+    model->rows = (Row *)(memory + 13 * padded);
     for (ptrdiff_t y = 0; y < height; y++)
         for (ptrdiff_t x = 0; x < width; x++)
             model->edge[row_of(model, y, x % 2) + x / 2] =
@@ -198,6 +209,19 @@ static void model_update(Model *model, int coded) {
         update_coded(model->fast, model->slow, model->mag, model->size);
     else
         update_zero(model->fast, model->slow, model->size);
+}
+
+/* How many magnitudes are not zero. */
+VECTOR static ptrdiff_t count_nonzero(const uint8_t *restrict mag, ptrdiff_t size) {
+    const ptrdiff_t many = UINT16_MAX; /* that a small sum can count */
+    ptrdiff_t total = 0;
+    for (; size > 0; size -= many, mag += many) {
+        const ptrdiff_t here = size < many ? size : many;
+        uint16_t some = 0;
+        for (ptrdiff_t i = 0; i < here; i++) some = (uint16_t)(some + (mag[i] != 0));
+        total += some;
+    }
+    return total;
 }
 
 #endif

@@ -134,12 +134,12 @@ VECTOR static void contexts_behind(const uint16_t *restrict fast, const uint16_t
 /* Their codes; returns whether any of the residuals escapes. */
 VECTOR static int codes_of(const Price *restrict prices, const int16_t *restrict residuals, ptrdiff_t size,
                            uint16_t *restrict codes) {
-    int32_t escapes = 0;
+    uint16_t escapes = 0;
     for (ptrdiff_t i = 0; i < size; i++) {
-        const int32_t here = (int32_t)prices[i], residual = residuals[i], radius = here >> 16 & 0x7F;
-        const int32_t escape = (residual < 0 ? -residual : residual) > radius;
+        const int16_t residual = residuals[i], radius = (int16_t)radius_of(prices[i]);
+        const uint16_t escape = (residual < 0 ? -residual : residual) > radius;
         escapes |= escape;
-        codes[i] = (uint16_t)(here + (escape ? radius + 1 : residual));
+        codes[i] = (uint16_t)(prices[i].zero + (escape ? radius + 1 : residual));
     }
     return escapes;
 }

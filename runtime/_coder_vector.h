@@ -16,6 +16,11 @@
 #define VECTOR __attribute__((noinline))
 #endif
 
+/* The upper and the lower half of a product. Most of what the encoder reckons with fits into 16 bits, of which a vector has twice
+ * as many as of 32. */
+static inline uint16_t high_half(uint16_t a, uint16_t b) { return (uint16_t)((uint32_t)a * b >> 16); }
+static inline uint16_t low_half(uint16_t a, uint16_t b) { return (uint16_t)((uint32_t)a * b); }
+
 #define SWAP(a, b, shift, mask)                                             \
     do {                                                                    \
         const uint64_t swapped_ = (rows[a] >> (shift) ^ rows[b]) & (mask);  \

@@ -42,6 +42,12 @@ static inline ptrdiff_t row_of(const Model *model, ptrdiff_t y, ptrdiff_t odd) {
     return part * model->part + y / 2 * model->pitch;
 }
 
+/* Where the rows of a pass begin, and behind the last one those of all end. */
+static inline const Row *rows_of(const Model *model, int pass) {
+    const ptrdiff_t before[PASSES + 1] = {0, (model->height + 1) / 2, model->height, 2 * model->height};
+    return model->rows + before[pass];
+}
+
 static void model_free(Model *model) { free(model->memory); }
 
 /* Pass 0 has part 0, pass 1 part 1, and pass 2 the others, row by row. */

@@ -9,6 +9,7 @@
 #include "_coder_lookup.h"
 #include "_coder_masking.h"
 #include "_coder_predict.h"
+#include "_coder_quantize.h"
 
 #define MOSTLY_ZEROS 6 /* a plane with at most one in so many residuals that is not zero writes few words */
 #define WORDS_PER_ESCAPE 18 /* at most: residuals are below 512, 17 bits of Exp-Golomb and the sign */
@@ -25,78 +26,6 @@ static int reserve(void *array, size_t size, size_t count, size_t more, size_t *
     *capacity = wanted;
     return 1;
 }
-
-/* ---- quantization ---- */
-
-/* The largest magnitude of each channel of a latent [positions][channels]. */
-VECTOR static void largest_of(const int8_t *latent, int32_t zero_point, ptrdiff_t positions, ptrdiff_t channels,
-                              uint8_t *restrict largest) {
-    memset(largest, 0, (size_t)channels);
-    for (ptrdiff_t i = 0; i < positions; i++) {
-        const int8_t *restrict values = latent + i * channels;
-        for (ptrdiff_t c = 0; c < channels; c++) {
-            const int16_t v = (int16_t)(values[c] - zero_point);
-            const uint8_t size = (uint8_t)(v < 0 ? -v : v);
-            largest[c] = size > largest[c] ? size : largest[c];
-        }
-    }
-}
-
-/* A tile of eight columns and `deep` channels, and what of it is there, goes into maps `stride` bytes apart, which have room for it. */
-static inline void tile_to_maps(const int8_t *from, ptrdiff_t channels, ptrdiff_t deep, ptrdiff_t wide, ptrdiff_t stride,
-                                int8_t *even, int8_t *odd) {
-    uint64_t tile[8] = {0};
-    for (int i = 0; i < 8; i++)
-        if (TILE_ORDER[i] < wide) memcpy(&tile[i], from + TILE_ORDER[i] * channels, (size_t)deep);
-    transpose_8x8(tile);
-    for (ptrdiff_t d = 0; d < deep; d++, even += stride, odd += stride) {
-        int8_t values[8];
-        memcpy(values, &tile[d], 8);
-        memcpy(even, values, (size_t)(wide + 1) / 2);
-        memcpy(odd, values + 4, (size_t)wide / 2);
-    }
-}
-
-/* The maps, `stride` bytes apart, of a latent [positions][channels]; only those in groups of eight with one that is `used`. */
-VECTOR static void to_maps(const int8_t *latent, ptrdiff_t channels, const Model *model, const uint8_t *used, ptrdiff_t stride,
-                           int8_t *maps) {
-    const ptrdiff_t width = model->width;
-    for (ptrdiff_t first = 0; first < channels; first += TILE_CHANNELS) {
-        const ptrdiff_t last = channels - first < TILE_CHANNELS ? channels : first + TILE_CHANNELS;
-        for (ptrdiff_t y = 0; y < model->height; y++)
-            for (ptrdiff_t x = 0; x < width; x += 8)
-                for (ptrdiff_t c = first; c < last; c += 8) {
-                    const int8_t *from = latent + (y * width + x) * channels + c;
-                    int8_t *even = maps + c * stride + row_of(model, y, 0) + x / 2;
-                    int8_t *odd = maps + c * stride + row_of(model, y, 1) + x / 2;
-                    if (!any_used(used + c, last - c)) continue;
-                    if (last - c >= 8 && width - x >= 8) /* as constants they make the loops disappear */
-                        tile_to_maps(from, channels, 8, 8, stride, even, odd);
-                    else
-                        tile_to_maps(from, channels, last - c < 8 ? last - c : 8, width - x < 8 ? width - x : 8, stride, even,
-                                     odd);
-                }
-    }
-}
-
-/* Magnitudes of the symbols of values; returns whether there are any. With the 2^20 / step16, rounded up, of `inverse_step` that is
- * (magnitude * inverse + (round256 << 8)) >> 16; the inverse has 17 bits, and without the last of them, 16. */
-VECTOR static int quantize_plane(const int8_t *restrict values, int32_t zero_point, ptrdiff_t size, uint32_t inverse,
-                                 uint32_t round256, uint8_t *restrict mag) {
-    const uint16_t nearly = (uint16_t)(inverse - 1), round = (uint16_t)(round256 << 8);
-    uint16_t any = 0;
-    for (ptrdiff_t i = 0; i < size; i++) {
-        const int16_t v = (int16_t)(values[i] - zero_point);
-        const uint16_t magnitude = (uint16_t)(v < 0 ? -v : v), low = low_half(magnitude, nearly);
-        const uint16_t carry = (uint16_t)(low + (magnitude + round)) < low;
-        const uint16_t s = (uint16_t)(high_half(magnitude, nearly) + carry);
-        mag[i] = (uint8_t)s;
-        any |= s;
-    }
-    return any != 0;
-}
-
-static uint32_t inverse_step(uint32_t step16) { return ((1u << 20) + step16 - 1) / step16; }
 
 /* ---- the first walk ---- */
 
@@ -142,19 +71,34 @@ static void draft_free(Draft *draft) {
     free(draft->prices);
 }
 
-/* Codes of `count` positions side by side. Returns 1 where any of the symbols is left, and 2 more where any escapes. */
-VECTOR static int find_codes(const Price *restrict prices, const int8_t *restrict values, int32_t zero_point,
-                             const uint8_t *restrict masking, uint16_t step16, ptrdiff_t count, uint8_t *restrict mag,
-                             uint16_t *restrict codes) {
-    const uint16_t half = 128 * MASKING_NEUTRAL;
+/* A plane on its way to its codes: a map of its symbols, or NULL and one of the values that become symbols. */
+typedef struct {
+    const int16_t *symbols;
+    const int8_t *values;
+    int32_t zero_point;
+    uint16_t step16;
+    Rounding rounding;
+    const uint8_t *masking;
+    const Price *prices; /* by context */
+} Given;
+
+/* Codes, and magnitudes, of values side by side from `begin` on. Returns 1 where any of the symbols is left, and 2 more where any
+ * escapes. */
+VECTOR static int find_codes(const Given *given, ptrdiff_t begin, ptrdiff_t count, const Price *restrict prices,
+                             uint8_t *restrict mag, uint16_t *restrict codes) {
+    const int8_t *restrict values = given->values + begin;
+    const uint8_t *restrict masking = given->masking + begin;
+    const int32_t zero_point = given->zero_point;
+    const uint16_t half = 128 * MASKING_NEUTRAL, step16 = given->step16;
+    const Rounding rounding = given->rounding;
     uint16_t any = 0; /* bits of sizes, and from 8 on whether any escapes: one thing to be gathered from the lanes in the end */
     for (ptrdiff_t i = 0; i < count; i++) {
         const int16_t value = (int16_t)(values[i] - zero_point), sign = value >> 15;
-        const uint16_t made = mag[i], distance = (uint16_t)((value ^ sign) - sign), radius = radius_of(prices[i]);
+        const uint16_t distance = (uint16_t)((value ^ sign) - sign), made = quantized(distance, rounding);
         const uint16_t dead = (uint16_t)(half + low_half(dead_of(prices[i]), masking[i])); /* in 1/65536 of a step16 */
         const uint16_t needed = (uint16_t)(high_half(dead, step16) + (low_half(dead, step16) != 0)); /* int8 steps, to be 1 */
         const uint16_t size = made & (uint16_t)(((made == 1) & (distance < needed)) - 1); /* && would keep it from being vectorized */
-        const uint16_t escape = size > radius;
+        const uint16_t radius = radius_of(prices[i]), escape = size > radius;
         any |= (uint16_t)(size | escape << 8);
         mag[i] = (uint8_t)size;
         codes[i] = (uint16_t)(prices[i].zero + (escape ? radius + 1 : (size ^ sign) - sign));
@@ -162,13 +106,9 @@ VECTOR static int find_codes(const Price *restrict prices, const int8_t *restric
     return ((any & 0xFF) != 0) | any >> 8 << 1;
 }
 
-/* A plane on its way to its codes: values, of which only the signs count where magnitudes are given and the step is 0. */
-typedef struct {
-    const int8_t *values;
-    int32_t zero_point, step16;
-    const uint8_t *masking;
-    const Price *prices; /* by context */
-} Given;
+static int is_negative(const Given *given, uint32_t i) {
+    return given->symbols ? given->symbols[i] < 0 : given->values[i] < given->zero_point;
+}
 
 /* Keeps the escapes of a pass, whose prices are in the draft; 0 without memory. */
 static int keep_escapes(const Model *model, int pass, const Given *given, const Draft *draft, Plane *plane, Found *found) {
@@ -177,7 +117,7 @@ static int keep_escapes(const Model *model, int pass, const Given *given, const 
         for (uint32_t i = row->from; i < row->from + row->count; i++) {
             const int32_t radius = radius_of(draft->prices[i - first]), size = model->mag[i];
             if (size <= radius) continue;
-            if (!keep_escape(found, given->values[i] < given->zero_point ? -size : size, radius)) return 0;
+            if (!keep_escape(found, is_negative(given, i) ? -size : size, radius)) return 0;
             plane->escapes[pass]++;
         }
     return 1;
@@ -186,11 +126,11 @@ static int keep_escapes(const Model *model, int pass, const Given *given, const 
 /* Finds the codes of a pass; returns whether any symbol is left, -1 without memory. */
 static int find_pass(Model *model, int pass, const Given *given, const Draft *draft, Plane *plane, Found *found) {
     const ptrdiff_t begin = pass * model->part, count = (pass == 2 ? 2 : 1) * model->part;
-    const uint8_t *contexts = model->contexts + begin;
+    uint16_t *codes = draft->codes + begin;
     model_contexts(model, pass);
-    look_up(given->prices, contexts, count, draft->prices);
-    const int any = find_codes(draft->prices, given->values + begin, given->zero_point, given->masking + begin, given->step16,
-                               count, model->mag + begin, draft->codes + begin);
+    look_up(given->prices, model->contexts + begin, count, draft->prices);
+    const int any = given->symbols ? 1 | codes_of(draft->prices, given->symbols + begin, count, codes) << 1
+                                   : find_codes(given, begin, count, draft->prices, model->mag + begin, codes);
     plane->escapes[pass] = 0;
     if (any & 2 && !keep_escapes(model, pass, given, draft, plane, found)) return -1;
     return any & 1;
@@ -202,7 +142,10 @@ static int find_predicted(Model *model, Preview *preview, const Given *given, co
     const ptrdiff_t size = model->size, count = model->height * model->width;
     plane->escapes[0] = 0;
     if (!preview_init(preview, model)) return -1;
-    symbols_of(model->mag, given->values, given->zero_point, size, preview->symbols);
+    if (given->symbols)
+        memcpy(preview->symbols, given->symbols, (size_t)size * sizeof *preview->symbols);
+    else
+        symbols_of(given->values, given->zero_point, given->rounding, size, preview->symbols);
     residuals_of(preview->symbols, preview->inside, model->part, preview->to, model->mean_w, preview->residuals, model->mag);
     residuals_at_borders(preview, model->mean_w, model->mag);
     contexts_behind(model->fast, model->slow, model->around, model->mag, model->part, preview->to, model->ctx_w,
@@ -230,7 +173,7 @@ static void in_order(const Model *model, const Preview *preview, const uint16_t 
         for (uint32_t x = 0; x < row->count; x += AT_ONCE) memcpy(codes + x, map + row->from + x, AT_ONCE * sizeof *codes);
 }
 
-/* Finds the codes, in the draft, of a plane whose magnitudes are there. Returns whether it is to be coded, -1 without memory. */
+/* Finds the codes, in the draft, of a plane. Returns whether it is to be coded, -1 without memory. */
 static int find_plane(Model *model, Preview *preview, const Plan *plan, int channel, const Given *given, Draft *draft, Plane *plane,
                       Found *found) {
     const size_t before = found->count;
@@ -255,39 +198,40 @@ typedef struct {
     uint16_t *planes;
     ptrdiff_t stride;
     uint8_t *used;    /* which planes of the latent are not all zero */
-    uint8_t *masking; /* a map; not looked at with symbols, but there */
+    uint8_t *masking; /* a map; not looked at with symbols */
 } Source;
 
-/* The magnitudes of a plane; returns whether there are any. */
-static int latent_plane(const Source *source, int channel, Model *model, Given *given) {
+/* A plane of a latent; returns whether it has symbols that are not zero. */
+static int latent_plane(const Source *source, int channel, Given *given) {
     const Grade *grade = source->grade;
+    if (!source->used[channel]) return 0;
+    given->symbols = NULL;
     given->values = (const int8_t *)(source->planes + channel * source->stride);
     given->zero_point = grade->zero_point;
     given->step16 = grade->steps[channel];
+    given->rounding = rounding_of(grade->steps[channel], grade->round256);
     given->masking = source->masking;
     given->prices = grade->prices + CONTEXTS * channel;
-    return source->used[channel] && quantize_plane(given->values, grade->zero_point, model->size,
-                                                   inverse_step(grade->steps[channel]), grade->round256, model->mag);
+    return 1;
 }
 
-/* The same of symbols, which leave their signs for values, and the prices that they have in `own`. */
+/* The same of symbols, whose magnitudes are noted, and whose prices are put into `own`. */
 static int symbol_plane(const Source *source, const Plan *plan, int channel, Model *model, Price *own, Given *given) {
     const int16_t *symbols = source->symbols + channel * model->height * model->width;
-    int8_t *signs = (int8_t *)(source->planes + channel * source->stride);
+    int16_t *map = (int16_t *)(source->planes + channel * source->stride);
     int any = 0;
+    memset(map, 0, (size_t)model->size * sizeof *map);
     memset(model->mag, 0, (size_t)model->size);
     for (ptrdiff_t y = 0; y < model->height; y++)
         for (ptrdiff_t x = 0; x < model->width; x++) {
             const int16_t symbol = *symbols++;
             const ptrdiff_t i = row_of(model, y, x % 2) + x / 2;
-            signs[i] = (int8_t)(symbol < 0 ? -1 : 1);
+            map[i] = symbol;
             model->mag[i] = (uint8_t)(symbol < 0 ? -symbol : symbol);
             any |= symbol;
         }
     for (int i = 0; i < CONTEXTS; i++) own[i] = price_of(plan, CONTEXTS * channel + i);
-    given->values = signs;
-    given->zero_point = given->step16 = 0; /* nothing is left out */
-    given->masking = source->masking;
+    given->symbols = map;
     given->prices = own;
     return any != 0;
 }
@@ -302,12 +246,14 @@ static int find_all(const Plan *plan, const Source *source, Model *model, Previe
         const int channel = plan->order[i];
         Plane *plane = &found->planes[i];
         Given given;
-        flag = source->grade ? latent_plane(source, channel, model, &given)
+        flag = source->grade ? latent_plane(source, channel, &given)
                              : symbol_plane(source, plan, channel, model, own, &given);
         if (flag) flag = find_plane(model, preview, plan, channel, &given, &draft, plane, found);
         if (flag < 0) break;
-        if (flag) in_order(model, preview, draft.codes, source->planes + channel * source->stride);
-        plane->sparse = MOSTLY_ZEROS * count_nonzero(model->mag, model->size) < model->height * model->width;
+        if (flag) {
+            in_order(model, preview, draft.codes, source->planes + channel * source->stride);
+            plane->sparse = MOSTLY_ZEROS * count_nonzero(model->mag, model->size) < model->height * model->width;
+        }
         plane->one = flag_one(model) | (uint32_t)flag;
         flag_update(model, flag);
         model_update(model, flag);

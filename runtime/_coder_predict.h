@@ -75,12 +75,6 @@ static int preview_init(Preview *preview, const Model *model) {
     return 1;
 }
 
-/* Magnitudes become symbols. */
-VECTOR static void symbols_of(const uint8_t *restrict mag, const int8_t *restrict values, int32_t zero_point, ptrdiff_t size,
-                              int16_t *restrict symbols) {
-    for (ptrdiff_t i = 0; i < size; i++) symbols[i] = (int16_t)(values[i] < zero_point ? -mag[i] : mag[i]);
-}
-
 static inline uint8_t magnitude_of(int32_t residual) {
     const int32_t size = residual < 0 ? -residual : residual;
     return (uint8_t)(size > MAX_SYMBOL ? MAX_SYMBOL : size);

@@ -12,9 +12,6 @@
 #include "_coder_decode.h"
 #include "_coder_encode.h"
 
-/* Values between planes: powers of two would have all planes in the same lines of the cache. */
-#define BETWEEN 192
-
 static void plan_destroy(PyObject *capsule) { plan_free(PyCapsule_GetPointer(capsule, "edgepress.plan")); }
 
 static PyObject *prepare(PyObject *self, PyObject *args) {
@@ -136,27 +133,13 @@ static PyObject *encoded(const Plan *plan, const int16_t *symbols, const Grade *
     Found found = {NULL, NULL, 0, 0};
     Encoder encoder = {NULL, 0, 0, {0}, 0};
     Preview preview = {0};
+    Source source = {symbols, grade, NULL, 0, NULL, NULL, NULL};
     int done;
     Py_BEGIN_ALLOW_THREADS;
-    const ptrdiff_t channels = plan->channels;
-    done = model_init(&model, height, width);
-    const ptrdiff_t stride = model.size + BETWEEN;
-    Source source = {symbols, grade, NULL, stride, malloc((size_t)channels), done ? malloc((size_t)model.size) : NULL};
-    source.planes = done && source.used && source.masking ? malloc((size_t)(channels * stride) * sizeof *source.planes) : NULL;
-    done = source.planes != NULL;
-    if (done) memset(source.masking, MASKING_NEUTRAL, (size_t)model.size);
-    if (done && grade) {
-        if (grade->masks) masking_map(latent, grade, channels, &model, source.masking);
-        find_used(latent, grade, height * width, channels, source.used);
-        for (ptrdiff_t c = 0; c < channels; c++) /* the borders are zeros */
-            memset(source.planes + c * stride, grade->zero_point, (size_t)model.size);
-        to_maps(latent, channels, &model, source.used, 2 * stride, (int8_t *)source.planes);
-    }
-    done = done && find_all(plan, &source, &model, &preview, &found) &&
-           put_all(&encoder, plan, &model, &source, &found);
-    free(source.planes);
-    free(source.used);
-    free(source.masking);
+    done = model_init(&model, height, width) && source_init(&source, &model, plan->channels);
+    if (done && grade) source_fill(&source, latent, plan->channels, &model);
+    done = done && find_all(plan, &source, &model, &preview, &found) && put_all(&encoder, plan, &model, &source, &found);
+    source_free(&source);
     preview_free(&preview);
     model_free(&model);
     found_free(&found);

@@ -56,20 +56,21 @@ static int keep_escape(Found *found, int32_t residual, int32_t radius) {
 
 /* Room for one plane. */
 typedef struct {
-    uint16_t *codes;
     Price *prices; /* of the contexts of a pass, or of all */
+    uint16_t *codes;
+    void *memory;
 } Draft;
 
 static int draft_init(Draft *draft, const Model *model) {
-    draft->codes = calloc((size_t)model->size + BLOCK, sizeof *draft->codes);
-    draft->prices = malloc((size_t)model->size * sizeof *draft->prices);
-    return draft->codes && draft->prices;
+    const size_t size = (size_t)model->size;
+    draft->memory = calloc(size * sizeof *draft->prices + (size + BLOCK) * sizeof *draft->codes + LINE, 1);
+    if (!draft->memory) return 0;
+    draft->prices = (Price *)line_up(draft->memory);
+    draft->codes = (uint16_t *)(draft->prices + size);
+    return 1;
 }
 
-static void draft_free(Draft *draft) {
-    free(draft->codes);
-    free(draft->prices);
-}
+static void draft_free(Draft *draft) { free(draft->memory); }
 
 /* A plane on its way to its codes: a map of its symbols, or NULL and one of the values that become symbols. */
 typedef struct {
@@ -197,9 +198,34 @@ typedef struct {
     const Grade *grade;
     uint16_t *planes;
     ptrdiff_t stride;
-    uint8_t *used;    /* which planes of the latent are not all zero */
     uint8_t *masking; /* a map; not looked at with symbols */
+    uint8_t *used;    /* which planes of the latent are not all zero */
+    void *memory;
 } Source;
+
+static int source_init(Source *source, const Model *model, ptrdiff_t channels) {
+    const size_t size = (size_t)model->size, stride = size + BETWEEN, count = (size_t)channels;
+    source->memory = malloc(count * stride * sizeof *source->planes + size + count + LINE);
+    if (!source->memory) return 0;
+    source->planes = (uint16_t *)line_up(source->memory);
+    source->stride = (ptrdiff_t)stride;
+    source->masking = (uint8_t *)(source->planes + count * stride);
+    source->used = source->masking + size;
+    return 1;
+}
+
+static void source_free(Source *source) { free(source->memory); }
+
+/* Maps of a latent [height][width][channels], and what of its errors is hidden. */
+static void source_fill(Source *source, const int8_t *latent, ptrdiff_t channels, const Model *model) {
+    const Grade *grade = source->grade;
+    memset(source->masking, MASKING_NEUTRAL, (size_t)model->size);
+    if (grade->masks) masking_map(latent, grade, channels, model, source->masking);
+    find_used(latent, grade, model->height * model->width, channels, source->used);
+    for (ptrdiff_t c = 0; c < channels; c++) /* the borders are zeros */
+        memset(source->planes + c * source->stride, grade->zero_point, (size_t)model->size);
+    to_maps(latent, channels, model, source->used, 2 * source->stride, (int8_t *)source->planes);
+}
 
 /* A plane of a latent; returns whether it has symbols that are not zero. */
 static int latent_plane(const Source *source, int channel, Given *given) {

@@ -7,6 +7,9 @@
 
 #define BLOCK 32 /* positions that loops may go on beyond the end of a row or plane */
 
+/* Values between planes: powers of two would have all planes in the same lines of the cache. */
+#define BETWEEN 192
+
 /* A map has its positions in four parts, by even and odd rows and columns: 0 (even, even), 1 (odd, odd), 2 (even, odd), 3 (odd, even). So
  * those of a pass lie side by side, and so do their neighbours. A part has a row and a column of zeros more than it needs, which are
  * the border of its rows and of the parts beside it. */
@@ -93,9 +96,9 @@ static int model_init(Model *model, ptrdiff_t height, ptrdiff_t width) {
     model->size = size;
     for (int i = 0; i < 4; i++) model->flag_ones[i] = 2048;
     const size_t rows_size = 2 * (size_t)height * sizeof *model->rows;
-    uint8_t *memory = padded < UINT32_MAX ? calloc((size_t)padded * (4 + 2 + 2 + 2 + 1 + 1 + 1) + rows_size, 1) : NULL;
-    model->memory = memory;
-    if (!memory) return 0;
+    model->memory = padded < UINT32_MAX ? calloc((size_t)padded * (4 + 2 + 2 + 2 + 1 + 1 + 1) + rows_size + LINE, 1) : NULL;
+    if (!model->memory) return 0;
+    uint8_t *memory = line_up(model->memory);
     model->at = (uint32_t *)memory;
     model->fast = (uint16_t *)(memory + 4 * padded);
     model->around = (uint16_t *)(memory + 6 * padded);

@@ -16,6 +16,11 @@
 #define VECTOR __attribute__((noinline))
 #endif
 
+#define LINE 64 /* bytes of a line of the cache, and of the widest vectors */
+
+/* Where the first whole line begins in memory of LINE bytes more than are needed. Vectors that lie across two lines take twice as long. */
+static inline uint8_t *line_up(void *memory) { return (uint8_t *)memory + (LINE - (uintptr_t)memory % LINE) % LINE; }
+
 /* The upper and the lower half of a product. Most of what the encoder reckons with fits into 16 bits, of which a vector has twice
  * as many as of 32. */
 static inline uint16_t high_half(uint16_t a, uint16_t b) { return (uint16_t)((uint32_t)a * b >> 16); }

@@ -353,17 +353,17 @@ static int put_escape(Encoder *e, uint32_t escaped) {
 
 /* Puts a symbol. Where hardly any writes a word, `sparse`, a processor foresees that, and goes straight on; elsewhere nothing could
  * foresee it, so that there is no branch. */
-#define PUT_SYMBOL(state)                                                       \
-    do {                                                                        \
-        const uint32_t number_ = *--numbers;                                    \
-        const Code *code_ = &codes[number_];                                    \
-        const int full_ = (state) >= code_->limit;                              \
-        if (!sparse || __builtin_expect(full_, 0)) {                            \
-            *word = (uint16_t)(state);                                          \
-            word += full_;                                                      \
-            (state) = full_ ? (state) >> 16 : (state);                          \
-        }                                                                       \
-        (state) = advanced(state, code_, inverses[number_]);                    \
+#define PUT_SYMBOL(state)                                    \
+    do {                                                     \
+        const uint32_t number_ = *--numbers;                 \
+        const Code *code_ = &codes[number_];                 \
+        const int full_ = (state) >= code_->limit;           \
+        if (!sparse || __builtin_expect(full_, 0)) {         \
+            *word = (uint16_t)(state);                       \
+            word += full_;                                   \
+            (state) = full_ ? (state) >> 16 : (state);       \
+        }                                                    \
+        (state) = advanced(state, code_, inverses[number_]); \
     } while (0)
 
 /* Puts as many symbols at a time as there are states: `count` of them, a multiple of that, the last one before `numbers`. */
@@ -387,10 +387,10 @@ static inline __attribute__((always_inline)) void put_many(int four, int sparse,
 }
 
 /* Functions of their own, so that all that their loops need is in registers, and aligned, so that they are as fast whatever is before. */
-#define PUT(name, four, sparse)                                                                                             \
-    static __attribute__((noinline, aligned(64))) void name(Encoder *e, const Plan *plan, const uint16_t *numbers, \
-                                                            ptrdiff_t count) {                                             \
-        put_many(four, sparse, e, plan, numbers, count);                                                                    \
+#define PUT(name, four, sparse)                                                                                      \
+    static __attribute__((noinline, aligned(LINE))) void name(Encoder *e, const Plan *plan, const uint16_t *numbers, \
+                                                              ptrdiff_t count) {                                     \
+        put_many(four, sparse, e, plan, numbers, count);                                                             \
     }
 PUT(put_by_two, 0, 0)
 PUT(put_by_two_sparse, 0, 1)

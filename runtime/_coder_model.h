@@ -5,7 +5,9 @@
 
 #include "_coder_vector.h"
 
-#define BLOCK 32 /* positions that loops may go on beyond the end of a row or plane */
+/* Positions that loops may go on beyond the end of a row or plane. A part is a multiple of that: of fewer, wide vectors would leave
+ * an end to be done one by one. */
+#define BLOCK 32
 
 /* Values between planes: powers of two would have all planes in the same lines of the cache. */
 #define BETWEEN 192
@@ -23,7 +25,7 @@ typedef struct {
 typedef struct {
     ptrdiff_t height, width, pitch, part, size; /* pitch: of the rows of a part; part: the size of one; size: of a map */
     uint16_t *fast, *slow;                      /* running averages of magnitudes, below 2^14 and 2^16 */
-    uint16_t slow_bits;                         /* no bit but these has been 1 in `slow` since the last plane with symbols */
+    uint16_t slow_bound;                        /* none of `slow` is above it */
     uint16_t *around;                           /* the mean of `slow` at the four neighbours */
     uint8_t *mag;                               /* magnitudes of the plane */
     uint8_t *edge;                              /* how many of the four neighbours of a position are outside */
@@ -116,30 +118,30 @@ static int model_init(Model *model, ptrdiff_t height, ptrdiff_t width) {
     return 1;
 }
 
-/* The mean of `slow` at the four neighbours; one outside is like the position itself. */
-#define MEAN_AROUND(name, Sum)                                                                                              \
+/* The mean of `slow` at the four neighbours; one outside is like the position itself. `Sum` has room for four of `slow`. */
+#define MEAN_AROUND(name, Sum)                                                                                      \
     VECTOR static void name(const uint16_t *restrict slow, const uint8_t *restrict edge, uint16_t *restrict around, \
-                            ptrdiff_t size, const ptrdiff_t straight[PARTS][4]) {                                           \
-        for (int part = 0; part < PARTS; part++, slow += size, edge += size, around += size) {                              \
-            const ptrdiff_t *to = straight[part];                                                                           \
-            const uint16_t *restrict a = slow + to[0], *restrict b = slow + to[1], *restrict c = slow + to[2],              \
-                           *restrict d = slow + to[3];                                                                      \
-            for (ptrdiff_t i = 0; i < size; i++) {                                                                          \
-                const Sum sum = (Sum)((Sum)a[i] + b[i] + c[i] + d[i] + (Sum)edge[i] * slow[i]);                             \
-                around[i] = (uint16_t)(sum >> 2);                                                                           \
-            }                                                                                                               \
-        }                                                                                                                   \
+                            ptrdiff_t size, const ptrdiff_t straight[PARTS][4]) {                                   \
+        for (int part = 0; part < PARTS; part++, slow += size, edge += size, around += size) {                      \
+            const ptrdiff_t *to = straight[part];                                                                   \
+            const uint16_t *restrict a = slow + to[0], *restrict b = slow + to[1], *restrict c = slow + to[2],      \
+                           *restrict d = slow + to[3];                                                              \
+            for (ptrdiff_t i = 0; i < size; i++) {                                                                  \
+                const Sum sum = (Sum)((Sum)a[i] + b[i] + c[i] + d[i] + (Sum)edge[i] * slow[i]);                     \
+                around[i] = (uint16_t)(sum >> 2);                                                                   \
+            }                                                                                                       \
+        }                                                                                                           \
     }
 MEAN_AROUND(mean_around, uint32_t)
-MEAN_AROUND(mean_around_narrow, uint16_t) /* where four of them fit into 16 bits, which nearly all do */
+MEAN_AROUND(mean_around_narrow, uint16_t) /* enough for nearly all planes */
 
 /* Turns to a channel, whose plane is not all zero. */
 static void model_channel(Model *model, const Plan *plan, int channel) {
     model->mean_w = plan->mean_w + 4 * channel;
     model->ctx_w = plan->ctx_w + PASSES * WEIGHTS * channel;
     model->predicted = is_predicted(plan, channel);
-    (model->slow_bits >> 14 ? mean_around : mean_around_narrow)(model->slow, model->edge, model->around, model->part,
-                                                               model->straight);
+    (model->slow_bound >> 14 ? mean_around : mean_around_narrow)(model->slow, model->edge, model->around, model->part,
+                                                                model->straight);
 }
 
 static uint32_t flag_one(const Model *model) { return model->flag_ones[model->flag_context] << 2; }
@@ -202,7 +204,7 @@ static void model_contexts(Model *m, int pass) {
                         pass == 1 ? &m->diagonal : &m->straight[pass], beside, m->contexts + i);
 }
 
-/* Returns the bits of all of `slow`. */
+/* Returns the bits of all of `slow` together, which is a bound. */
 VECTOR static uint16_t update_coded(uint16_t *restrict fast, uint16_t *restrict slow, const uint8_t *restrict mag,
                                     ptrdiff_t size) {
     uint16_t bits = 0;
@@ -224,7 +226,7 @@ VECTOR static void update_zero(uint16_t *restrict fast, uint16_t *restrict slow,
 
 static void model_update(Model *model, int coded) {
     if (coded)
-        model->slow_bits = update_coded(model->fast, model->slow, model->mag, model->size);
+        model->slow_bound = update_coded(model->fast, model->slow, model->mag, model->size);
     else
         update_zero(model->fast, model->slow, model->size);
 }

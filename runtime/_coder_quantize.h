@@ -34,23 +34,27 @@ VECTOR static void symbols_of(const int8_t *restrict values, int32_t zero_point,
     }
 }
 
-/* The largest magnitude of each channel of a latent [positions][channels]. */
-VECTOR static void largest_of(const int8_t *latent, int32_t zero_point, ptrdiff_t positions, ptrdiff_t channels,
+static inline uint8_t distance_of(int8_t a, int8_t b) { return (uint8_t)(a > b ? a - b : b - a); }
+
+static inline uint8_t larger_of(uint8_t a, uint8_t b) { return a > b ? a : b; }
+
+/* The largest magnitude of each channel of a latent [positions][channels]. Two positions at a time, since what has just been stored
+ * is not there again at once. */
+VECTOR static void largest_of(const int8_t *latent, int8_t zero_point, ptrdiff_t positions, ptrdiff_t channels,
                               uint8_t *restrict largest) {
     memset(largest, 0, (size_t)channels);
-    for (ptrdiff_t i = 0; i < positions; i++) {
-        const int8_t *restrict values = latent + i * channels;
+    for (ptrdiff_t i = 0; i < positions; i += 2) {
+        const int8_t *restrict values = latent + i * channels, *restrict next = values + (i + 1 < positions ? channels : 0);
         for (ptrdiff_t c = 0; c < channels; c++) {
-            const int16_t v = (int16_t)(values[c] - zero_point);
-            const uint8_t size = (uint8_t)(v < 0 ? -v : v);
-            largest[c] = size > largest[c] ? size : largest[c];
+            const uint8_t both = larger_of(distance_of(values[c], zero_point), distance_of(next[c], zero_point));
+            largest[c] = larger_of(both, largest[c]);
         }
     }
 }
 
 /* Which channels of a latent have symbols that are not zero. */
 static void find_used(const int8_t *latent, const Grade *grade, ptrdiff_t positions, ptrdiff_t channels, uint8_t *used) {
-    largest_of(latent, grade->zero_point, positions, channels, used);
+    largest_of(latent, (int8_t)grade->zero_point, positions, channels, used);
     for (ptrdiff_t c = 0; c < channels; c++) used[c] = quantized(used[c], rounding_of(grade->steps[c], grade->round256)) != 0;
 }
 

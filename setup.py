@@ -17,6 +17,7 @@ setup(
                     "model",
                     "masking",
                     "wave",
+                    "quantize",
                     "predict",
                     "encode",
                     "decode",

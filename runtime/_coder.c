@@ -2,18 +2,15 @@
  *
  * rANS with a 32-bit state and 16-bit words, contexts from symbols already coded (contexts.py). This file is the module; the work
  * is done in _coder_plan.h (tables), _coder_grade.h (a quality), _coder_masking.h (what errors hide), _coder_model.h and _coder_wave.h
- * (contexts), _coder_encode.h with _coder_predict.h and _coder_lookup.h, and _coder_decode.h. Only the limited API of Python 3.10
- * is used; all work on bulk data runs without the GIL, where the caller's arrays lie. An array that another thread changes
- * meanwhile gives a wrong result, but no access outside of a buffer. */
+ * (contexts), _coder_encode.h with _coder_quantize.h, _coder_predict.h and _coder_lookup.h, and _coder_decode.h. Only the limited
+ * API of Python 3.10 is used; all work on bulk data runs without the GIL, where the caller's arrays lie. An array that another
+ * thread changes meanwhile gives a wrong result, but no access outside of a buffer. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
 #include "_coder_decode.h"
 #include "_coder_encode.h"
-
-/* Values between planes: powers of two would have all planes in the same lines of the cache. */
-#define BETWEEN 192
 
 static void plan_destroy(PyObject *capsule) { plan_free(PyCapsule_GetPointer(capsule, "edgepress.plan")); }
 
@@ -129,13 +126,6 @@ static PyObject *as_bytes(const Encoder *e) {
     return result;
 }
 
-/* Which channels of a latent have symbols that are not zero. */
-static void find_used(const int8_t *latent, const Grade *grade, ptrdiff_t positions, ptrdiff_t channels, uint8_t *used) {
-    largest_of(latent, grade->zero_point, positions, channels, used);
-    for (ptrdiff_t c = 0; c < channels; c++)
-        used[c] = (used[c] * inverse_step(grade->steps[c]) + (grade->round256 << 8)) >> 16 != 0;
-}
-
 /* The stream of symbols [channels][height][width], or, with a grade, of a latent [height][width][channels]. */
 static PyObject *encoded(const Plan *plan, const int16_t *symbols, const Grade *grade, const int8_t *latent, Py_ssize_t height,
                          Py_ssize_t width) {
@@ -143,27 +133,13 @@ static PyObject *encoded(const Plan *plan, const int16_t *symbols, const Grade *
     Found found = {NULL, NULL, 0, 0};
     Encoder encoder = {NULL, 0, 0, {0}, 0};
     Preview preview = {0};
+    Source source = {symbols, grade, NULL, 0, NULL, NULL, NULL};
     int done;
     Py_BEGIN_ALLOW_THREADS;
-    const ptrdiff_t channels = plan->channels;
-    done = model_init(&model, height, width);
-    const ptrdiff_t stride = model.size + BETWEEN;
-    Source source = {symbols, grade, NULL, stride, malloc((size_t)channels), done ? malloc((size_t)model.size) : NULL};
-    source.planes = done && source.used && source.masking ? malloc((size_t)(channels * stride) * sizeof *source.planes) : NULL;
-    done = source.planes != NULL;
-    if (done) memset(source.masking, MASKING_NEUTRAL, (size_t)model.size);
-    if (done && grade) {
-        if (grade->masks) masking_map(latent, grade, channels, &model, source.masking);
-        find_used(latent, grade, height * width, channels, source.used);
-        for (ptrdiff_t c = 0; c < channels; c++) /* the borders are zeros */
-            memset(source.planes + c * stride, grade->zero_point, (size_t)model.size);
-        to_maps(latent, channels, &model, source.used, 2 * stride, (int8_t *)source.planes);
-    }
-    done = done && find_all(plan, &source, &model, &preview, &found) &&
-           put_all(&encoder, plan, &model, preview.order, &source, &found);
-    free(source.planes);
-    free(source.used);
-    free(source.masking);
+    done = model_init(&model, height, width) && source_init(&source, &model, plan->channels);
+    if (done && grade) source_fill(&source, latent, plan->channels, &model);
+    done = done && find_all(plan, &source, &model, &preview, &found) && put_all(&encoder, plan, &model, &source, &found);
+    source_free(&source);
     preview_free(&preview);
     model_free(&model);
     found_free(&found);
@@ -196,23 +172,21 @@ static PyObject *quantize(PyObject *self, PyObject *args) {
     const Py_ssize_t channels = n_steps / 2;
     if (!good_steps(steps, n_steps, channels) || size % channels || !good_offsets(zero_point, round256)) return mismatch();
     PyObject *result = PyByteArray_FromStringAndSize(NULL, 2 * size);
-    uint8_t *mag = malloc((size_t)(size / channels) + 1);
     int8_t *values = malloc((size_t)(size / channels) + 1);
-    if (result && mag && values) {
+    if (result && values) {
         int16_t *symbols = (int16_t *)PyByteArray_AsString(result);
         const Py_ssize_t positions = size / channels;
         Py_BEGIN_ALLOW_THREADS;
         for (Py_ssize_t c = 0; c < channels; c++) {
             for (Py_ssize_t i = 0; i < positions; i++) values[i] = ((const int8_t *)latent)[i * channels + c];
-            quantize_plane(values, zero_point, positions, inverse_step(((const uint16_t *)steps)[c]), (uint32_t)round256, mag);
-            for (Py_ssize_t i = 0; i < positions; i++) *symbols++ = (int16_t)(values[i] < zero_point ? -mag[i] : mag[i]);
+            symbols_of(values, zero_point, rounding_of(((const uint16_t *)steps)[c], (uint32_t)round256), positions,
+                       symbols + c * positions);
         }
         Py_END_ALLOW_THREADS;
     } else {
         Py_CLEAR(result);
         PyErr_NoMemory();
     }
-    free(mag);
     free(values);
     return result;
 }

@@ -314,16 +314,6 @@ static void decode_predicted(Decoder *d, Model *model, const Entry *const *entri
     if (!d->error && any_beyond(work->symbols, model->size)) d->error = BAD_SYMBOL;
 }
 
-VECTOR static ptrdiff_t count_nonzero(const uint8_t *restrict mag, ptrdiff_t size) {
-    ptrdiff_t total = 0;
-    for (ptrdiff_t i = 0; i < size; i += 128) { /* sums of bytes */
-        uint8_t some = 0;
-        for (ptrdiff_t k = i; k < i + 128 && k < size; k++) some = (uint8_t)(some + (mag[k] != 0));
-        total += some;
-    }
-    return total;
-}
-
 static void decode_plane(Decoder *d, Model *model, const Plan *plan, int channel, Work *work) {
     const Entry *const *entries = plan->entry_of + CONTEXTS * channel;
     model_channel(model, plan, channel);

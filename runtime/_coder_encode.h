@@ -9,7 +9,9 @@
 #include "_coder_lookup.h"
 #include "_coder_masking.h"
 #include "_coder_predict.h"
+#include "_coder_quantize.h"
 
+#define MOSTLY_ZEROS 6 /* a plane with at most one in so many residuals that is not zero writes few words */
 #define WORDS_PER_ESCAPE 18 /* at most: residuals are below 512, 17 bits of Exp-Golomb and the sign */
 
 /* `*array` with room for `more` values of `size` bytes after `count`; 0 without memory. */
@@ -25,79 +27,12 @@ static int reserve(void *array, size_t size, size_t count, size_t more, size_t *
     return 1;
 }
 
-/* ---- quantization ---- */
-
-/* The largest magnitude of each channel of a latent [positions][channels]. */
-VECTOR static void largest_of(const int8_t *latent, int32_t zero_point, ptrdiff_t positions, ptrdiff_t channels,
-                              uint8_t *restrict largest) {
-    memset(largest, 0, (size_t)channels);
-    for (ptrdiff_t i = 0; i < positions; i++) {
-        const int8_t *restrict values = latent + i * channels;
-        for (ptrdiff_t c = 0; c < channels; c++) {
-            const int16_t v = (int16_t)(values[c] - zero_point);
-            const uint8_t size = (uint8_t)(v < 0 ? -v : v);
-            largest[c] = size > largest[c] ? size : largest[c];
-        }
-    }
-}
-
-/* A tile of eight columns and `deep` channels, and what of it is there, goes into maps `stride` bytes apart, which have room for it. */
-static inline void tile_to_maps(const int8_t *from, ptrdiff_t channels, ptrdiff_t deep, ptrdiff_t wide, ptrdiff_t stride,
-                                int8_t *even, int8_t *odd) {
-    uint64_t tile[8] = {0};
-    for (int i = 0; i < 8; i++)
-        if (TILE_ORDER[i] < wide) memcpy(&tile[i], from + TILE_ORDER[i] * channels, (size_t)deep);
-    transpose_8x8(tile);
-    for (ptrdiff_t d = 0; d < deep; d++, even += stride, odd += stride) {
-        int8_t values[8];
-        memcpy(values, &tile[d], 8);
-        memcpy(even, values, (size_t)(wide + 1) / 2);
-        memcpy(odd, values + 4, (size_t)wide / 2);
-    }
-}
-
-/* The maps, `stride` bytes apart, of a latent [positions][channels]; only those in groups of eight with one that is `used`. */
-VECTOR static void to_maps(const int8_t *latent, ptrdiff_t channels, const Model *model, const uint8_t *used, ptrdiff_t stride,
-                           int8_t *maps) {
-    const ptrdiff_t width = model->width;
-    for (ptrdiff_t first = 0; first < channels; first += TILE_CHANNELS) {
-        const ptrdiff_t last = channels - first < TILE_CHANNELS ? channels : first + TILE_CHANNELS;
-        for (ptrdiff_t y = 0; y < model->height; y++)
-            for (ptrdiff_t x = 0; x < width; x += 8)
-                for (ptrdiff_t c = first; c < last; c += 8) {
-                    const int8_t *from = latent + (y * width + x) * channels + c;
-                    int8_t *even = maps + c * stride + row_of(model, y, 0) + x / 2;
-                    int8_t *odd = maps + c * stride + row_of(model, y, 1) + x / 2;
-                    if (!any_used(used + c, last - c)) continue;
-                    if (last - c >= 8 && width - x >= 8) /* as constants they make the loops disappear */
-                        tile_to_maps(from, channels, 8, 8, stride, even, odd);
-                    else
-                        tile_to_maps(from, channels, last - c < 8 ? last - c : 8, width - x < 8 ? width - x : 8, stride, even,
-                                     odd);
-                }
-    }
-}
-
-/* Magnitudes of the symbols of values; returns whether there are any. `inverse` is 2^20 / step16, rounded up. */
-VECTOR static int quantize_plane(const int8_t *restrict values, int32_t zero_point, ptrdiff_t size, uint32_t inverse,
-                                 uint32_t round256, uint8_t *restrict mag) {
-    uint32_t any = 0;
-    for (ptrdiff_t i = 0; i < size; i++) {
-        const int32_t v = values[i] - zero_point;
-        const uint32_t s = ((uint32_t)(v < 0 ? -v : v) * inverse + (round256 << 8)) >> 16;
-        mag[i] = (uint8_t)s;
-        any |= s;
-    }
-    return any != 0;
-}
-
-static uint32_t inverse_step(uint32_t step16) { return ((1u << 20) + step16 - 1) / step16; }
-
 /* ---- the first walk ---- */
 
 typedef struct {
     uint32_t one;             /* the frequency of a flag that is 1, a multiple of 4, and the flag itself in the lowest bit */
     uint32_t escapes[PASSES]; /* how many there are behind each pass; with a prediction in the first, which is all of it */
+    int sparse;               /* whether few of its symbols write a word */
 } Plane;
 
 /* Codes take the place of their planes. */
@@ -121,68 +56,84 @@ static int keep_escape(Found *found, int32_t residual, int32_t radius) {
 
 /* Room for one plane. */
 typedef struct {
-    uint16_t *codes;
     Price *prices; /* of the contexts of a pass, or of all */
+    uint16_t *codes;
+    void *memory;
 } Draft;
 
 static int draft_init(Draft *draft, const Model *model) {
-    draft->codes = calloc((size_t)model->size, sizeof *draft->codes);
-    draft->prices = malloc((size_t)model->size * sizeof *draft->prices);
-    return draft->codes && draft->prices;
+    const size_t size = (size_t)model->size;
+    draft->memory = calloc(size * sizeof *draft->prices + (size + BLOCK) * sizeof *draft->codes + LINE, 1);
+    if (!draft->memory) return 0;
+    draft->prices = (Price *)line_up(draft->memory);
+    draft->codes = (uint16_t *)(draft->prices + size);
+    return 1;
 }
 
-static void draft_free(Draft *draft) {
-    free(draft->codes);
-    free(draft->prices);
-}
+static void draft_free(Draft *draft) { free(draft->memory); }
 
-static int32_t radius_of(Price price) { return price >> 16 & 0x7F; }
-
-/* Codes of `count` positions side by side. Returns 1 where any of the symbols is left, and 2 more where any escapes. */
-VECTOR static int find_codes(const Price *restrict prices, const int8_t *restrict values, int32_t zero_point,
-                             const uint8_t *restrict masking, int32_t step16, ptrdiff_t count, uint8_t *restrict mag,
-                             uint16_t *restrict codes) {
-    const int32_t half = 128 * MASKING_NEUTRAL;
-    int32_t left = 0, escapes = 0;
-    for (ptrdiff_t i = 0; i < count; i++) {
-        const int32_t here = (int32_t)prices[i], value = values[i] - zero_point, sign = value >> 31;
-        const int32_t radius = here >> 16 & 0x7F;
-        const int32_t made = mag[i], distance = (value ^ sign) - sign, dead = here >> 23;
-        const int32_t needed = (half + dead * masking[i]) * step16; /* in 1/65536 of an int8 step, to be 1 */
-        const int32_t size = made & (((made == 1) & (distance << 16 < needed)) - 1); /* && would keep it from being vectorized */
-        const int32_t escape = size > radius;
-        left |= size;
-        escapes |= escape;
-        mag[i] = (uint8_t)size;
-        codes[i] = (uint16_t)(here + (escape ? radius + 1 : (size ^ sign) - sign));
-    }
-    return (left != 0) | (escapes != 0) << 1;
-}
-
-/* A plane on its way to its codes: values, of which only the signs count where magnitudes are given and the step is 0. */
+/* A plane on its way to its codes: a map of its symbols, or NULL and one of the values that become symbols. */
 typedef struct {
+    const int16_t *symbols;
     const int8_t *values;
-    int32_t zero_point, step16;
+    int32_t zero_point;
+    uint16_t step16;
+    Rounding rounding;
     const uint8_t *masking;
     const Price *prices; /* by context */
 } Given;
 
+/* Codes, and magnitudes, of values side by side from `begin` on. Returns 1 where any of the symbols is left, and 2 more where any
+ * escapes. */
+VECTOR static int find_codes(const Given *given, ptrdiff_t begin, ptrdiff_t count, const Price *restrict prices,
+                             uint8_t *restrict mag, uint16_t *restrict codes) {
+    const int8_t *restrict values = given->values + begin;
+    const uint8_t *restrict masking = given->masking + begin;
+    const int32_t zero_point = given->zero_point;
+    const uint16_t half = 128 * MASKING_NEUTRAL, step16 = given->step16;
+    const Rounding rounding = given->rounding;
+    uint16_t any = 0; /* bits of sizes, and from 8 on whether any escapes: one thing to be gathered from the lanes in the end */
+    for (ptrdiff_t i = 0; i < count; i++) {
+        const int16_t value = (int16_t)(values[i] - zero_point), sign = value >> 15;
+        const uint16_t distance = (uint16_t)((value ^ sign) - sign), made = quantized(distance, rounding);
+        const uint16_t dead = (uint16_t)(half + low_half(dead_of(prices[i]), masking[i])); /* in 1/65536 of a step16 */
+        const uint16_t needed = (uint16_t)(high_half(dead, step16) + (low_half(dead, step16) != 0)); /* int8 steps, to be 1 */
+        const uint16_t size = made & (uint16_t)(((made == 1) & (distance < needed)) - 1); /* && would keep it from being vectorized */
+        const uint16_t radius = radius_of(prices[i]), escape = size > radius;
+        any |= (uint16_t)(size | escape << 8);
+        mag[i] = (uint8_t)size;
+        codes[i] = (uint16_t)(prices[i].zero + (escape ? radius + 1 : (size ^ sign) - sign));
+    }
+    return ((any & 0xFF) != 0) | any >> 8 << 1;
+}
+
+static int is_negative(const Given *given, uint32_t i) {
+    return given->symbols ? given->symbols[i] < 0 : given->values[i] < given->zero_point;
+}
+
+/* Keeps the escapes of a pass, whose prices are in the draft; 0 without memory. */
+static int keep_escapes(const Model *model, int pass, const Given *given, const Draft *draft, Plane *plane, Found *found) {
+    const ptrdiff_t first = pass * model->part;
+    for (const Row *row = rows_of(model, pass), *end = rows_of(model, pass + 1); row < end; row++)
+        for (uint32_t i = row->from; i < row->from + row->count; i++) {
+            const int32_t radius = radius_of(draft->prices[i - first]), size = model->mag[i];
+            if (size <= radius) continue;
+            if (!keep_escape(found, is_negative(given, i) ? -size : size, radius)) return 0;
+            plane->escapes[pass]++;
+        }
+    return 1;
+}
+
 /* Finds the codes of a pass; returns whether any symbol is left, -1 without memory. */
 static int find_pass(Model *model, int pass, const Given *given, const Draft *draft, Plane *plane, Found *found) {
     const ptrdiff_t begin = pass * model->part, count = (pass == 2 ? 2 : 1) * model->part;
-    const uint8_t *contexts = model->contexts + begin;
+    uint16_t *codes = draft->codes + begin;
     model_contexts(model, pass);
-    look_up(given->prices, contexts, count, draft->prices);
-    const int any = find_codes(draft->prices, given->values + begin, given->zero_point, given->masking + begin, given->step16,
-                               count, model->mag + begin, draft->codes + begin);
+    look_up(given->prices, model->contexts + begin, count, draft->prices);
+    const int any = given->symbols ? 1 | codes_of(draft->prices, given->symbols + begin, count, codes) << 1
+                                   : find_codes(given, begin, count, draft->prices, model->mag + begin, codes);
     plane->escapes[pass] = 0;
-    for (ptrdiff_t k = pass ? model->ends[pass - 1] : 0; any & 2 && k < model->ends[pass]; k++) {
-        const uint32_t i = model->at[k];
-        const int32_t radius = radius_of(given->prices[model->contexts[i]]), size = model->mag[i];
-        if (size <= radius) continue;
-        if (!keep_escape(found, given->values[i] < given->zero_point ? -size : size, radius)) return -1;
-        plane->escapes[pass]++;
-    }
+    if (any & 2 && !keep_escapes(model, pass, given, draft, plane, found)) return -1;
     return any & 1;
 }
 
@@ -192,7 +143,10 @@ static int find_predicted(Model *model, Preview *preview, const Given *given, co
     const ptrdiff_t size = model->size, count = model->height * model->width;
     plane->escapes[0] = 0;
     if (!preview_init(preview, model)) return -1;
-    symbols_of(model->mag, given->values, given->zero_point, size, preview->symbols);
+    if (given->symbols)
+        memcpy(preview->symbols, given->symbols, (size_t)size * sizeof *preview->symbols);
+    else
+        symbols_of(given->values, given->zero_point, given->rounding, size, preview->symbols);
     residuals_of(preview->symbols, preview->inside, model->part, preview->to, model->mean_w, preview->residuals, model->mag);
     residuals_at_borders(preview, model->mean_w, model->mag);
     contexts_behind(model->fast, model->slow, model->around, model->mag, model->part, preview->to, model->ctx_w,
@@ -209,7 +163,18 @@ static int find_predicted(Model *model, Preview *preview, const Given *given, co
     return 1;
 }
 
-/* Finds the codes, in the draft, of a plane whose magnitudes are there. Returns whether it is to be coded, -1 without memory. */
+/* The codes of a map in the order of coding; both have room for some more. */
+static void in_order(const Model *model, const Preview *preview, const uint16_t *map, uint16_t *codes) {
+    enum { AT_ONCE = 8 };
+    if (model->predicted) {
+        for (ptrdiff_t k = 0; k < model->height * model->width; k++) codes[k] = map[preview->order[k]];
+        return;
+    }
+    for (const Row *row = model->rows, *end = rows_of(model, PASSES); row < end; codes += row++->count)
+        for (uint32_t x = 0; x < row->count; x += AT_ONCE) memcpy(codes + x, map + row->from + x, AT_ONCE * sizeof *codes);
+}
+
+/* Finds the codes, in the draft, of a plane. Returns whether it is to be coded, -1 without memory. */
 static int find_plane(Model *model, Preview *preview, const Plan *plan, int channel, const Given *given, Draft *draft, Plane *plane,
                       Found *found) {
     const size_t before = found->count;
@@ -233,40 +198,66 @@ typedef struct {
     const Grade *grade;
     uint16_t *planes;
     ptrdiff_t stride;
+    uint8_t *masking; /* a map; not looked at with symbols */
     uint8_t *used;    /* which planes of the latent are not all zero */
-    uint8_t *masking; /* a map; not looked at with symbols, but there */
+    void *memory;
 } Source;
 
-/* The magnitudes of a plane; returns whether there are any. */
-static int latent_plane(const Source *source, int channel, Model *model, Given *given) {
+static int source_init(Source *source, const Model *model, ptrdiff_t channels) {
+    const size_t size = (size_t)model->size, stride = size + BETWEEN, count = (size_t)channels;
+    source->memory = malloc(count * stride * sizeof *source->planes + size + count + LINE);
+    if (!source->memory) return 0;
+    source->planes = (uint16_t *)line_up(source->memory);
+    source->stride = (ptrdiff_t)stride;
+    source->masking = (uint8_t *)(source->planes + count * stride);
+    source->used = source->masking + size;
+    return 1;
+}
+
+static void source_free(Source *source) { free(source->memory); }
+
+/* Maps of a latent [height][width][channels], and what of its errors is hidden. */
+static void source_fill(Source *source, const int8_t *latent, ptrdiff_t channels, const Model *model) {
     const Grade *grade = source->grade;
+    memset(source->masking, MASKING_NEUTRAL, (size_t)model->size);
+    if (grade->masks) masking_map(latent, grade, channels, model, source->masking);
+    find_used(latent, grade, model->height * model->width, channels, source->used);
+    for (ptrdiff_t c = 0; c < channels; c++) /* the borders are zeros */
+        memset(source->planes + c * source->stride, grade->zero_point, (size_t)model->size);
+    to_maps(latent, channels, model, source->used, 2 * source->stride, (int8_t *)source->planes);
+}
+
+/* A plane of a latent; returns whether it has symbols that are not zero. */
+static int latent_plane(const Source *source, int channel, Given *given) {
+    const Grade *grade = source->grade;
+    if (!source->used[channel]) return 0;
+    given->symbols = NULL;
     given->values = (const int8_t *)(source->planes + channel * source->stride);
     given->zero_point = grade->zero_point;
     given->step16 = grade->steps[channel];
+    given->rounding = rounding_of(grade->steps[channel], grade->round256);
     given->masking = source->masking;
     given->prices = grade->prices + CONTEXTS * channel;
-    return source->used[channel] && quantize_plane(given->values, grade->zero_point, model->size,
-                                                   inverse_step(grade->steps[channel]), grade->round256, model->mag);
+    return 1;
 }
 
-/* The same of symbols, which leave their signs for values, and the prices that they have in `own`. */
+/* The same of symbols, whose magnitudes are noted, and whose prices are put into `own`. */
 static int symbol_plane(const Source *source, const Plan *plan, int channel, Model *model, Price *own, Given *given) {
     const int16_t *symbols = source->symbols + channel * model->height * model->width;
-    int8_t *signs = (int8_t *)(source->planes + channel * source->stride);
+    int16_t *map = (int16_t *)(source->planes + channel * source->stride);
     int any = 0;
+    memset(map, 0, (size_t)model->size * sizeof *map);
     memset(model->mag, 0, (size_t)model->size);
     for (ptrdiff_t y = 0; y < model->height; y++)
         for (ptrdiff_t x = 0; x < model->width; x++) {
             const int16_t symbol = *symbols++;
             const ptrdiff_t i = row_of(model, y, x % 2) + x / 2;
-            signs[i] = (int8_t)(symbol < 0 ? -1 : 1);
+            map[i] = symbol;
             model->mag[i] = (uint8_t)(symbol < 0 ? -symbol : symbol);
             any |= symbol;
         }
     for (int i = 0; i < CONTEXTS; i++) own[i] = price_of(plan, CONTEXTS * channel + i);
-    given->values = signs;
-    given->zero_point = given->step16 = 0; /* nothing is left out */
-    given->masking = source->masking;
+    given->symbols = map;
     given->prices = own;
     return any != 0;
 }
@@ -281,11 +272,14 @@ static int find_all(const Plan *plan, const Source *source, Model *model, Previe
         const int channel = plan->order[i];
         Plane *plane = &found->planes[i];
         Given given;
-        flag = source->grade ? latent_plane(source, channel, model, &given)
+        flag = source->grade ? latent_plane(source, channel, &given)
                              : symbol_plane(source, plan, channel, model, own, &given);
         if (flag) flag = find_plane(model, preview, plan, channel, &given, &draft, plane, found);
         if (flag < 0) break;
-        if (flag) memcpy(source->planes + channel * source->stride, draft.codes, 2 * (size_t)model->size);
+        if (flag) {
+            in_order(model, preview, draft.codes, source->planes + channel * source->stride);
+            plane->sparse = MOSTLY_ZEROS * count_nonzero(model->mag, model->size) < model->height * model->width;
+        }
         plane->one = flag_one(model) | (uint32_t)flag;
         flag_update(model, flag);
         model_update(model, flag);
@@ -357,50 +351,51 @@ static int put_escape(Encoder *e, uint32_t escaped) {
     return 1;
 }
 
-/* Puts a symbol without a branch that nothing could foresee. */
-#define PUT_SYMBOL(state)                                                       \
-    do {                                                                        \
-        const uint32_t number_ = numbers[*--at];                                \
-        const Code *code_ = &codes[number_];                                    \
-        const int full_ = (state) >= code_->limit;                              \
-        *word = (uint16_t)(state);                                              \
-        word += full_;                                                          \
-        (state) = advanced(full_ ? (state) >> 16 : (state), code_, inverses[number_]); \
+/* Puts a symbol. Where hardly any writes a word, `sparse`, a processor foresees that, and goes straight on; elsewhere nothing could
+ * foresee it, so that there is no branch. */
+#define PUT_SYMBOL(state)                                    \
+    do {                                                     \
+        const uint32_t number_ = *--numbers;                 \
+        const Code *code_ = &codes[number_];                 \
+        const int full_ = (state) >= code_->limit;           \
+        if (!sparse || __builtin_expect(full_, 0)) {         \
+            *word = (uint16_t)(state);                       \
+            word += full_;                                   \
+            (state) = full_ ? (state) >> 16 : (state);       \
+        }                                                    \
+        (state) = advanced(state, code_, inverses[number_]); \
     } while (0)
 
-/* `count` symbols, a multiple of that of the states, whose last one is before `at`. Returns the place behind the words. Functions
- * of their own, so that all that their loops need is in registers. */
-static __attribute__((noinline)) uint16_t *put_by_two(uint32_t *state, uint16_t *word, const Plan *plan,
-                                                      const uint16_t *numbers, const uint32_t *at, ptrdiff_t count) {
+/* Puts as many symbols at a time as there are states: `count` of them, a multiple of that, the last one before `numbers`. */
+static inline __attribute__((always_inline)) void put_many(int four, int sparse, Encoder *e, const Plan *plan,
+                                                           const uint16_t *numbers, ptrdiff_t count) {
     const Code *codes = plan->codes;
     const uint64_t *inverses = plan->inverses;
-    uint32_t s0 = state[0], s1 = state[1];
-    for (const uint32_t *end = at - count; at > end;) {
+    uint16_t *word = e->words + e->count;
+    uint32_t s0 = e->state[0], s1 = e->state[1], s2 = e->state[2], s3 = e->state[3];
+    for (const uint16_t *begin = numbers - count; numbers > begin;) {
+        if (four) PUT_SYMBOL(s3);
+        if (four) PUT_SYMBOL(s2);
         PUT_SYMBOL(s1);
         PUT_SYMBOL(s0);
     }
-    state[0] = s0;
-    state[1] = s1;
-    return word;
+    e->count = (size_t)(word - e->words);
+    e->state[0] = s0;
+    e->state[1] = s1;
+    e->state[2] = s2;
+    e->state[3] = s3;
 }
 
-static __attribute__((noinline)) uint16_t *put_by_four(uint32_t *state, uint16_t *word, const Plan *plan,
-                                                       const uint16_t *numbers, const uint32_t *at, ptrdiff_t count) {
-    const Code *codes = plan->codes;
-    const uint64_t *inverses = plan->inverses;
-    uint32_t s0 = state[0], s1 = state[1], s2 = state[2], s3 = state[3];
-    for (const uint32_t *end = at - count; at > end;) {
-        PUT_SYMBOL(s3);
-        PUT_SYMBOL(s2);
-        PUT_SYMBOL(s1);
-        PUT_SYMBOL(s0);
+/* Functions of their own, so that all that their loops need is in registers, and aligned, so that they are as fast whatever is before. */
+#define PUT(name, four, sparse)                                                                                      \
+    static __attribute__((noinline, aligned(LINE))) void name(Encoder *e, const Plan *plan, const uint16_t *numbers, \
+                                                              ptrdiff_t count) {                                     \
+        put_many(four, sparse, e, plan, numbers, count);                                                             \
     }
-    state[0] = s0;
-    state[1] = s1;
-    state[2] = s2;
-    state[3] = s3;
-    return word;
-}
+PUT(put_by_two, 0, 0)
+PUT(put_by_two_sparse, 0, 1)
+PUT(put_by_four, 1, 0)
+PUT(put_by_four_sparse, 1, 1)
 
 /* How many of `count` symbols that end with number `end` - 1 can be put at once. */
 static ptrdiff_t at_once(const Encoder *e, ptrdiff_t count, ptrdiff_t end) {
@@ -410,21 +405,21 @@ static ptrdiff_t at_once(const Encoder *e, ptrdiff_t count, ptrdiff_t end) {
     return most / e->states * e->states;
 }
 
-/* The symbols at[begin..end] of a plane. */
-static int put_codes(Encoder *e, const Plan *plan, const uint16_t *numbers, const uint32_t *at, ptrdiff_t begin,
-                     ptrdiff_t end) {
+/* The symbols `begin` to `end` of a plane. */
+static int put_codes(Encoder *e, const Plan *plan, int sparse, const uint16_t *numbers, ptrdiff_t begin, ptrdiff_t end) {
     if (!words_reserve(e, (size_t)(end - begin) + STATES)) return 0;
     while (end > begin) {
         const ptrdiff_t many = at_once(e, end - begin, end);
-        if (many) {
-            uint16_t *word = e->words + e->count;
-            word = (e->states == 2 ? put_by_two : put_by_four)(e->state, word, plan, numbers, at + end, many);
-            e->count = (size_t)(word - e->words);
-            end -= many;
-        } else {
+        if (!many) {
             end--;
-            put(e, (uint32_t)end, &plan->codes[numbers[at[end]]], plan->inverses[numbers[at[end]]]);
+            put(e, (uint32_t)end, &plan->codes[numbers[end]], plan->inverses[numbers[end]]);
+            continue;
         }
+        if (e->states == 2)
+            (sparse ? put_by_two_sparse : put_by_two)(e, plan, numbers + end, many);
+        else
+            (sparse ? put_by_four_sparse : put_by_four)(e, plan, numbers + end, many);
+        end -= many;
     }
     return 1;
 }
@@ -434,31 +429,30 @@ static int put_plane(Encoder *e, const Plan *plan, const Model *model, const uin
     ptrdiff_t end = model->ends[PASSES - 1];
     for (int pass = PASSES; pass-- > 0;) {
         if (!plane->escapes[pass]) continue; /* passes with nothing between them are put as one */
-        if (!put_codes(e, plan, numbers, model->at, model->ends[pass], end)) return 0;
+        if (!put_codes(e, plan, plane->sparse, numbers, model->ends[pass], end)) return 0;
         end = model->ends[pass];
         for (uint32_t i = 0; i < plane->escapes[pass]; i++)
             if (!put_escape(e, found->escaped[--found->count])) return 0;
     }
-    return put_codes(e, plan, numbers, model->at, 0, end);
+    return put_codes(e, plan, plane->sparse, numbers, 0, end);
 }
 
 /* A plane with a prediction, in which what an escape stands for follows at once. */
-static int put_predicted(Encoder *e, const Plan *plan, const Model *model, const uint32_t *order, const uint16_t *numbers,
-                         const Plane *plane, Found *found) {
+static int put_predicted(Encoder *e, const Plan *plan, const Model *model, const uint16_t *numbers, const Plane *plane,
+                         Found *found) {
     ptrdiff_t end = model->height * model->width;
     uint32_t escapes = plane->escapes[0];
     for (ptrdiff_t k = end; escapes && k-- > 0;) {
-        if (!is_escape(&plan->codes[numbers[order[k]]])) continue;
-        if (!put_codes(e, plan, numbers, order, k + 1, end)) return 0;
+        if (!is_escape(&plan->codes[numbers[k]])) continue;
+        if (!put_codes(e, plan, plane->sparse, numbers, k + 1, end)) return 0;
         if (!put_escape(e, found->escaped[--found->count])) return 0;
         end = k + 1;
         escapes--;
     }
-    return put_codes(e, plan, numbers, order, 0, end);
+    return put_codes(e, plan, plane->sparse, numbers, 0, end);
 }
 
-static int put_all(Encoder *e, const Plan *plan, const Model *model, const uint32_t *order, const Source *source,
-                   Found *found) {
+static int put_all(Encoder *e, const Plan *plan, const Model *model, const Source *source, Found *found) {
     e->state[0] = STATE_START;
     e->states = 1;
     for (ptrdiff_t i = plan->channels; i-- > 0;) {
@@ -466,7 +460,7 @@ static int put_all(Encoder *e, const Plan *plan, const Model *model, const uint3
         const Plane *plane = &found->planes[i];
         const uint32_t one = plane->one & ~1u, flag = plane->one & 1;
         const uint16_t *numbers = source->planes + channel * source->stride;
-        if (flag && (is_predicted(plan, channel) ? !put_predicted(e, plan, model, order, numbers, plane, found)
+        if (flag && (is_predicted(plan, channel) ? !put_predicted(e, plan, model, numbers, plane, found)
                                                  : !put_plane(e, plan, model, numbers, plane, found)))
             return 0;
         if (!words_reserve(e, 1 + 2 * STATES)) return 0; /* those of the states come after the last flag */

@@ -5,9 +5,11 @@
 
 #include "_coder_vector.h"
 
-/* What a context means for a plane, so that one look tells all: how its entry codes a zero (16 bits), its radius (7), and how far beyond
- * half a step, in 1/256 of it, a value that became 1 or -1 must lie to be worth its bits (8), where nothing hides an error. */
-typedef uint32_t Price;
+/* What a context means for a plane, so that one look tells all: how its entry codes a zero; and its radius (7 bits) below how far
+ * beyond half a step, in 1/256 of it, a value that became 1 or -1 must lie to be worth its bits (8), where nothing hides an error. */
+typedef struct {
+    uint16_t zero, rule;
+} Price;
 
 /* How much of an error a position hides, in 1/16 (masking.py). */
 #define MASKING_NEUTRAL 16
@@ -54,8 +56,12 @@ static void grade_values(const Grade *grade, ptrdiff_t channel, const int16_t *s
 static Price price_of(const Plan *plan, ptrdiff_t i) {
     const uint8_t number = plan->table_of[i];
     const Entry *entry = plan->bank[number];
-    return entry->zero_code | (uint32_t)entry->radius << 16 | (uint32_t)plan->dead[number] << 23;
+    const Price price = {entry->zero_code, (uint16_t)(entry->radius | plan->dead[number] << 7)};
+    return price;
 }
+
+static inline uint16_t radius_of(Price price) { return price.rule & 0x7F; }
+static inline uint16_t dead_of(Price price) { return (uint16_t)(price.rule >> 7); }
 
 /* Whether weights are such that no sum over the channels of a position overflows. */
 static int masking_fits(const void *weights, ptrdiff_t channels) {

@@ -13,7 +13,7 @@
 __attribute__((target("avx512f"))) static void look_up_wide(const Price *restrict prices, const uint8_t *restrict contexts,
                                                             ptrdiff_t count, Price *restrict found) {
     const __m512i low = _mm512_loadu_si512(prices), high = _mm512_maskz_loadu_epi32((1 << (CONTEXTS - 16)) - 1, prices + 16);
-    for (ptrdiff_t i = 0; i < count; i += BLOCK) {
+    for (ptrdiff_t i = 0; i < count; i += 16) {
         const __m512i here = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(contexts + i)));
         _mm512_storeu_si512(found + i, _mm512_permutex2var_epi32(low, here, high));
     }

@@ -75,12 +75,6 @@ static int preview_init(Preview *preview, const Model *model) {
     return 1;
 }
 
-/* Magnitudes become symbols. */
-VECTOR static void symbols_of(const uint8_t *restrict mag, const int8_t *restrict values, int32_t zero_point, ptrdiff_t size,
-                              int16_t *restrict symbols) {
-    for (ptrdiff_t i = 0; i < size; i++) symbols[i] = (int16_t)(values[i] < zero_point ? -mag[i] : mag[i]);
-}
-
 static inline uint8_t magnitude_of(int32_t residual) {
     const int32_t size = residual < 0 ? -residual : residual;
     return (uint8_t)(size > MAX_SYMBOL ? MAX_SYMBOL : size);
@@ -134,12 +128,12 @@ VECTOR static void contexts_behind(const uint16_t *restrict fast, const uint16_t
 /* Their codes; returns whether any of the residuals escapes. */
 VECTOR static int codes_of(const Price *restrict prices, const int16_t *restrict residuals, ptrdiff_t size,
                            uint16_t *restrict codes) {
-    int32_t escapes = 0;
+    uint16_t escapes = 0;
     for (ptrdiff_t i = 0; i < size; i++) {
-        const int32_t here = (int32_t)prices[i], residual = residuals[i], radius = here >> 16 & 0x7F;
-        const int32_t escape = (residual < 0 ? -residual : residual) > radius;
+        const int16_t residual = residuals[i], radius = (int16_t)radius_of(prices[i]);
+        const uint16_t escape = (residual < 0 ? -residual : residual) > radius;
         escapes |= escape;
-        codes[i] = (uint16_t)(here + (escape ? radius + 1 : residual));
+        codes[i] = (uint16_t)(prices[i].zero + (escape ? radius + 1 : residual));
     }
     return escapes;
 }

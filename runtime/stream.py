@@ -46,7 +46,7 @@ def pack(header: Header, payload: bytes, metadata: Metadata = NO_METADATA) -> by
     """The bytes of an .epx file."""
     block = metadata.to_bytes()
     flag = _HAS_METADATA if block else 0
-    body = b"".join(
+    start = b"".join(
         (
             MAGIC,
             bytes((VERSION << 4 | flag | MODES.index(header.mode),)),
@@ -55,10 +55,10 @@ def pack(header: Header, payload: bytes, metadata: Metadata = NO_METADATA) -> by
             _to_varint(header.width),
             _to_varint(header.height),
             len(block).to_bytes(_LENGTH, "little") + block if block else b"",
-            payload,
         )
     )
-    return body + zlib.crc32(body).to_bytes(_CRC, "little")
+    checksum = zlib.crc32(payload, zlib.crc32(start))
+    return b"".join((start, payload, checksum.to_bytes(_CRC, "little")))
 
 
 def parse(data: bytes | bytearray | memoryview) -> tuple[Header, bytes]:

@@ -2,6 +2,7 @@
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,6 +42,26 @@ def test_both_coders_write_and_read_the_same_bytes(seed, size, scale, spread, qu
     assert data == pure_encode(symbols, tables, quality)
     assert np.array_equal(coder.decode_symbols(data, symbols.shape, tables, quality), symbols)
     assert np.array_equal(pure_decode(data, symbols.shape, tables, quality), symbols)
+
+
+@needs_native
+@pytest.mark.parametrize("size", [(1, 1), (7, 4), (9, 70)])
+def test_both_coders_know_how_much_many_large_planes_are(size):
+    """Averages of which four are more than 16 bits, and planes after them that let them fall again."""
+    tables = random_tables(1, channels=60, sets=1)
+    tables = replace(
+        tables,
+        mean_w=np.zeros((1, 60, 4), np.int8),
+        ctx_w=np.broadcast_to(
+            np.array([0, 0, 0, 0, 1, 0], np.uint8), (1, 60, 3, 6)
+        ).copy(),  # the mean around
+        order=np.arange(60, dtype=np.uint16)[None],
+    )
+    symbols = random_symbols(1, (60, *size), 1000.0)
+    symbols[30:] //= 64
+    data = coder.encode_symbols(symbols, tables, 50)
+    assert data == pure_encode(symbols, tables, 50)
+    assert np.array_equal(coder.decode_symbols(data, symbols.shape, tables, 50), symbols)
 
 
 @needs_native

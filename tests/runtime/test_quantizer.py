@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from randomtables import needs_native, quick, random_tables, seeds, shapes
@@ -22,6 +23,23 @@ def test_quantizers_agree(seed, size, zero_point, quality):
     recon = tables.recon[tables.set_for(quality)]
     again = coder.dequantize(symbols, zero_point, tables, quality)
     assert np.array_equal(again, purecoder.dequantize(symbols, zero_point, steps, recon))
+
+
+@pytest.mark.parametrize("step16", [16, 32, 48, 1000, 65535])
+@pytest.mark.parametrize("round256", [0, 1, 128, 255])
+@pytest.mark.parametrize("zero_point", [-128, 0, 127])
+def test_all_values_are_quantized_as_written_down(step16, round256, zero_point):
+    tables = replace(
+        random_tables(2, channels=1, sets=1),
+        step16=np.full(100, step16, np.uint16),
+        gain=np.array([256], np.uint16),
+        round256=np.full(100, round256, np.uint16),
+    )
+    latent = np.arange(-128, 128).astype(np.int8).reshape(16, 16, 1)
+    symbols = coder.quantize(latent, zero_point, tables, 50)
+    sizes = np.abs(latent[..., 0].astype(np.int64) - zero_point)
+    inverse = -(-(1 << 20) // int(tables.steps(50)[0]))
+    assert np.array_equal(np.abs(symbols[0]), (sizes * inverse + (round256 << 8)) >> 16)
 
 
 @needs_native
@@ -44,7 +62,9 @@ def test_both_coders_leave_out_the_same_ones(seed, size, zero_point, quality):
     assert not changed[predicted].any()
 
 
-def test_a_one_is_left_out_up_to_the_price_of_its_bits():
+# In 1/256 of a step beyond the half; 5 is where it is none, to the bit.
+@pytest.mark.parametrize(("dead", "least"), [(0, 5), (26, 7), (51, 7), (52, 8)])
+def test_a_one_is_left_out_up_to_the_price_of_its_bits(dead, least):
     tables = random_tables(2, channels=1, sets=1)
     tables = replace(
         tables,
@@ -52,12 +72,13 @@ def test_a_one_is_left_out_up_to_the_price_of_its_bits():
         gain=np.array([256], np.uint16),
         round256=np.full(100, 128, np.uint16),
         mean_w=np.zeros((1, 1, 4), np.int8),
-        bank_dead=np.full(tables.bank, 51, np.uint8),  # 0.2 of a step beyond the half
+        bank_dead=np.full(tables.bank, dead, np.uint8),
     )
-    latent = np.array([4, 5, 6, 7, 14, 15, -5, -6, -7, -15], np.int8).reshape(1, -1, 1)
+    latent = np.array([4, 5, 6, 7, 8, 14, 15, -4, -5, -6, -7, -8, -15], np.int8).reshape(1, -1, 1)
     data = coder.encode_latent(latent, 0, tables, 95)  # where nothing hides
-    kept = coder.decode_symbols(data, (1, 1, 10), tables, 95)
-    assert kept.ravel().tolist() == [0, 0, 0, 1, 1, 2, 0, 0, -1, -2]
+    kept = coder.decode_symbols(data, (1, 1, 13), tables, 95).ravel().tolist()
+    ones = [int(size >= least) for size in (4, 5, 6, 7, 8)]
+    assert kept == [*ones, 1, 2, *(-one for one in ones), -2]
 
 
 @needs_native

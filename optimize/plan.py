@@ -1,8 +1,7 @@
 """A run as steps, from the trained model to the entropy tables: what depends on what. Nothing is computed here.
 
 float -> rewritten -> dead -> channels -> pruned -> qat -> int8 -> rd -> tables -> decoder
-                      (those up to qat, rd, which has tables of its own before it, and the last one, only where the recipe
-                      asks for it)
+                      (those up to qat, rd and the last one, only where the recipe asks for it)
 """
 
 from __future__ import annotations
@@ -10,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from edgepress.bench.loadimages import pick_evenly
 from edgepress.runtime.tables import EntropyTables
 from edgepress.train.quiet import import_tensorflow_quietly
 
 from .cache import Cache
 from .convert import FloatPair
 from .fit_networks import fit_networks
+from .fit_tables import quality_steps
 from .keys import Images
 from .made import FLOATS, INT8, MODEL, TABLES, TRAINED, Int8, Made, Trained
 from .recipe import Recipe
@@ -28,7 +27,6 @@ Begin = Callable[[str, int | None], Callable[[int], None]]
 # Makes the model of a stage: from the module `work`, the model before, and what counts the steps.
 Make = Callable[[Any, Made, Callable[[int], None]], Made]
 
-FIRST_TABLES = 200  # images for the tables with which both networks are trained on
 _CONVERTER = ("convert", "_convert_worker", "split")
 
 
@@ -114,15 +112,14 @@ class Plan:
         self.int8 = Step(cache, "int8", INT8, modules, quantized, self._int8)
         trained = quantize.mode != "qat"
         if recipe.rd.steps and trained:
-            few = Images(pick_evenly(list(images.pixels), FIRST_TABLES))
-            self.int8 = self._tuned(
-                "rd", "tune_both", self._fitted(few), "train both networks for rate and distortion"
-            )
-        self.tables = self._fitted(images)
+            ends = recipe.codec.finest, recipe.codec.coarsest
+            says = "train both networks for rate and distortion"
+            self.int8 = self._tuned("rd", "tune_both", says, ends, lambda: quality_steps(*ends))
+        fitted = [self.int8, images, recipe.codec]
+        self.tables = Step(cache, "tables", TABLES, ("fit_networks",), fitted, self._fitted(self.int8))
         if recipe.decoder.steps and trained:
-            self.int8 = self._tuned(
-                "decoder", "tune_decoder", self.tables, "train the decoder behind the quantizer"
-            )
+            says = "train the decoder behind the quantizer"
+            self.int8 = self._tuned("decoder", "tune_decoder", says, self.tables, self.tables.get)
 
     @property
     def latent(self) -> dict[str, Any]:
@@ -229,28 +226,29 @@ class Plan:
         self._begin("convert to float16, dynamic-range and int16x8", None)
         return _work().compared(made, self.layer(), self._images)
 
-    def _fitted(self, images: Images) -> Step[EntropyTables]:
-        """Entropy tables for the latents that the int8 networks, as they are now, give for images."""
-        networks = self.int8
-
+    def _fitted(self, networks: Step[Int8]) -> Callable[[], EntropyTables]:
         def fit() -> EntropyTables:
             made, latent = networks.get(), self.latent
             self._begin("fit entropy tables", None)
-            return fit_networks(made, images, latent, self._recipe.codec)
+            return fit_networks(made, self._images, latent, self._recipe.codec)
 
-        inputs = [networks, images, self._recipe.codec]
-        return Step(self._cache, "tables", TABLES, ("fit_networks",), inputs, fit)
+        return fit
 
-    def _tuned(self, part: str, module: str, tables: Step[EntropyTables], says: str) -> Step[Int8]:
-        """The int8 networks, as they are now, trained on as a part of the recipe says, in a function of its module's name."""
+    def _tuned(
+        self, part: str, module: str, says: str, depends: Any, quantizer: Callable[[], Any]
+    ) -> Step[Int8]:
+        """The int8 networks, as they are now, trained on as a part of the recipe says, in a function of its module's name.
+
+        quantizer: what that function wants to know of the codec, made from what it `depends` on.
+        """
         networks, settings = self.int8, getattr(self._recipe, part)
 
         def tune() -> Int8:
-            made, fitted, latent = networks.get(), tables.get(), self.latent
+            made, known, latent = networks.get(), quantizer(), self.latent
             count = self._begin(says, settings.steps)
-            return getattr(_work(), module)(made, fitted, latent, self._images, settings, count)
+            return getattr(_work(), module)(made, known, latent, self._images, settings, count)
 
-        inputs = [networks, tables, self._images, settings]
+        inputs = [networks, depends, self._images, settings]
         return Step(self._cache, part, INT8, (*_CONVERTER, module, "round_weights"), inputs, tune)
 
 

@@ -103,7 +103,7 @@ class QuantizePart:
 
 @dataclass(frozen=True)
 class RdPart:
-    """The training of both networks under int8's rounding and the codec's quantizer, see `tune_both`; steps = 0 skips it, and
+    """The training of both networks for rate and distortion under int8's rounding, see `tune_both`; steps = 0 skips it, and
     so does mode qat. trade: lambda times the squared latent step in units; 0: as high-rate theory has it, measured.
     structure, fine: as in `DecoderPart`."""
 

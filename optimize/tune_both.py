@@ -1,11 +1,13 @@
-"""Encoder and decoder trained on together, for rate and distortion, with what int8 and the codec do to them in place.
+"""Encoder and decoder trained on together, for rate and distortion, with int8 in place.
 
-Training has shown the networks float latents, rounded to nearest in steps of one size. Here, every tensor that int8 rounds
-gets noise (`noisy`), in both networks, and latents go through the codec itself: rounded to int8, quantized to the steps of a
-random quality with its wide zero and without dear ones, coded and decoded with tables that were fitted before, so that
-the decoder sees what files hold. Gradients pass straight through all of that (Minnen and Singh 2020). The loss is that of
-`edgepress train --loss rd`: R + lambda D, R being the bits of noisy latents under a smooth model of the coder
-(`train.rate`), which learns along, and D 255^2 MSE and 1 - MS-SSIM. The networks stay what they are but for their weights.
+Training has shown the networks exact tensors. Here every tensor that int8 rounds gets noise (`noisy`), in both networks, and
+latents are rounded to int8 before they are to the steps of a random quality. The loss is that of `edgepress train --loss rd`:
+R + lambda D, R being the bits of noisy latents under a smooth model of the coder (`train.rate`), which learns along, D 255^2
+MSE and 1 - MS-SSIM, and gradients pass straight through rounding (Minnen and Singh 2020). The networks stay what they are
+but for their weights.
+
+Latents are rounded to nearest, as in training, though the coder has a wider zero and leaves out ones that cost too much:
+with the coder's own choices in place the encoder learns to lift values above what is left out, and undoes what that saves.
 """
 
 from __future__ import annotations
@@ -19,8 +21,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepress.runtime import coder
-from edgepress.runtime.tables import QUALITIES, EntropyTables
+from edgepress.runtime.tables import QUALITIES, channel_steps
 from edgepress.train.losses import distortion, mse, structural_loss
 from edgepress.train.rate import ContextRate
 
@@ -52,7 +53,8 @@ def tune_both(
     decoder: Any,
     scale: float,
     zero_point: int,
-    tables: EntropyTables,
+    step16: NDArray[np.uint16],
+    gain: NDArray[np.uint16],
     images: Sequence[NDArray[np.uint8]],
     settings: RdPart,
     progress: Callable[[], None] = lambda: None,
@@ -64,7 +66,7 @@ def tune_both(
         encoder: flat Keras 3 model, RGB in [0, 1] to int8 latents times `scale`, left as it is.
         decoder: the same way back.
         scale, zero_point: of the latent in int8.
-        tables: of these networks' latents.
+        step16, gain: of the qualities and of the channels, as in `EntropyTables`.
         images: uint8 (H, W, 3); those smaller than the crop are left out.
         settings: see `RdPart`.
         progress: called after each step.
@@ -79,7 +81,7 @@ def tune_both(
     learners = opened(encoder), opened(decoder)
     analysis = noisy(learners[0], (0.0, 1.0), exact, settings.seed)
     synthesis = noisy(learners[1], (least * scale, most * scale), exact, settings.seed + 1)
-    rate = ContextRate(tables.channels)
+    rate = ContextRate(len(gain))
     rate.build()
     alone = round(ALONE * settings.steps)
     together = settings.steps - alone
@@ -88,26 +90,18 @@ def tune_both(
     follower = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(RATE_PACE, settings.steps))
     follower.build(rate.trainable_variables)
     random = tf.random.Generator.from_seed(settings.seed)
-    steps = tf.constant(_steps(tables), tf.float32)
-    units = tf.constant(tables.step16 / 16, tf.float32)
-
-    def coded(codes: NDArray[np.int8], qualities: NDArray[np.int32]) -> tuple[NDArray, NDArray]:
-        """Symbols, and the latents that come back, without their zero point; float32 (B, h, w, C) both."""
-        found = [_coded(*pair, zero_point, tables) for pair in zip(codes, qualities, strict=True)]
-        symbols, seen = (np.stack(arrays).astype("float32") for arrays in zip(*found, strict=True))
-        return symbols, seen - zero_point
+    steps = tf.constant(np.stack([channel_steps(int(step), gain) for step in step16]) / 16, tf.float32)
+    units = tf.constant(step16 / 16, tf.float32)
 
     def latents(forward: Callable[[Any], Any], x: Any, qualities: Any) -> tuple[Any, Any, Any]:
         """Of images, what the decoder gets, bits per pixel, and the steps in units (B,)."""
         z = tf.clip_by_value(forward(x) / scale, least, most)  # no gradient beyond: see `train.objective`
-        codes = tf.cast(tf.round(z) + zero_point, tf.int8)
-        symbols, seen = tf.numpy_function(coded, [codes, qualities], [tf.float32, tf.float32])
-        in_steps = z / tf.gather(steps, qualities - 1)[:, None, None]
+        step, unit = tf.gather(steps, qualities - 1)[:, None, None], tf.gather(units, qualities - 1)
+        in_steps = z / step
         near = in_steps + random.uniform(tf.shape(z), -0.5, 0.5)
-        unit = tf.gather(units, qualities - 1)
-        log_unit = tf.math.log(unit)[:, None, None, None]
-        bits = rate(near, _straight(in_steps, symbols), log_unit)
-        return _straight(z, seen) * scale, bits / settings.crop**2, unit
+        symbols = in_steps + tf.stop_gradient(tf.round(tf.round(z) / step) - in_steps)
+        bits = rate(near, symbols, tf.math.log(unit)[:, None, None, None])
+        return symbols * step * scale, bits / settings.crop**2, unit
 
     @tf.function
     def follow(pixels: Any, qualities: Any) -> None:
@@ -135,7 +129,7 @@ def tune_both(
         return total
 
     batches = _batches(large, settings)
-    trade = settings.trade or _trade(encoder, decoder, scale, tables, next(batches)[0][:PROBES])
+    trade = settings.trade or _trade(encoder, decoder, scale, gain, next(batches)[0][:PROBES])
     losses = []
     for step, batch in enumerate(batches):
         if step < alone:
@@ -149,37 +143,14 @@ def tune_both(
     return TunedBoth(made[0], made[1], trade, before, after)
 
 
-def _straight(x: Any, value: Any) -> Any:
-    """`value`, of unknown shape, with the gradient of x."""
-    import tensorflow as tf
-
-    return x + tf.stop_gradient(tf.ensure_shape(value, x.shape) - x)
-
-
-def _steps(tables: EntropyTables) -> NDArray[np.float64]:
-    """[qualities, channels], of the latent in int8."""
-    return np.stack([tables.steps(quality) for quality in range(1, QUALITIES + 1)]) / 16
-
-
-def _coded(
-    codes: NDArray[np.int8], quality: np.int32, zero_point: int, tables: EntropyTables
-) -> tuple[NDArray[np.int16], NDArray[np.int8]]:
-    """A latent's symbols and what a file gives back of it, both (h, w, C)."""
-    height, width, channels = codes.shape
-    shape = channels, height, width
-    stream = coder.encode_latent(codes, zero_point, tables, int(quality))
-    symbols = coder.decode_symbols(stream, shape, tables, int(quality))
-    return symbols.transpose(1, 2, 0), coder.decode_latent(stream, shape, zero_point, tables, int(quality))
-
-
 def _trade(
-    encoder: Any, decoder: Any, scale: float, tables: EntropyTables, pixels: NDArray[np.uint8]
+    encoder: Any, decoder: Any, scale: float, gain: NDArray[np.uint16], pixels: NDArray[np.uint8]
 ) -> float:
     """Lambda times the squared step in units, as high-rate theory has it: n / (2 ln 2 k) with n latents a pixel, where noise
     of a quantizer of one unit adds k to 255^2 MSE (dR = -n dlog2(step), dD = 2 k step dstep)."""
     x = pixels.astype("float32") / 255
     z = np.asarray(encoder(x, training=False))
-    noise = np.random.default_rng(0).uniform(-0.5, 0.5, z.shape) * tables.gain / 256 * scale
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, z.shape) * gain / 256 * scale
     with_noise, without = (
         np.asarray(decoder(latent.astype("float32"), training=False)) for latent in (z + noise, z)
     )

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepress.bench.loadimages import pick_evenly
 from edgepress.runtime.errors import EdgepressError
@@ -219,13 +220,14 @@ def int8(
 
 def tune_both(
     made: Int8,
-    tables: EntropyTables,
+    step16: NDArray[np.uint16],
     latent: dict[str, Any],
     images: Images,
     settings: RdPart,
     count: Count,
 ) -> Int8:
-    """The same networks trained on for rate and distortion, see `tune_both.tune_both`; `latent` as in `Plan.latent`."""
+    """The same networks trained on for rate and distortion, see `tune_both.tune_both`; `step16` as in `EntropyTables`,
+    `latent` as in `Plan.latent`."""
     from .tune_both import tune_both as train
 
     encoder, decoder = (read_keras(content) for content in made.halves)
@@ -235,7 +237,8 @@ def tune_both(
         decoder,
         made.pair.scale,
         made.pair.zero_point,
-        tables,
+        step16,
+        made.latent.gain,
         images.pixels,
         replace(settings, crop=crop),
         lambda: count(1),

@@ -66,7 +66,7 @@ def fill_int8(halves: Halves, images: Sequence[np.ndarray], unit: float = 0.0) -
     """
     positive, widest = _widest(halves, images)
     steps = 255 if positive else 127
-    step = np.maximum(widest, _flat(halves)) / steps
+    step = np.maximum(widest, np.abs(flat(halves)).max(axis=0)) / steps
     unit = unit or max(float(widest.max()) / steps, float(np.median(step)), 1e-6)
     scale = np.where(step > 0, step, max(float(step.max()), 1e-6)).astype(np.float32)
     scaled = fold_latent(halves, scale)
@@ -101,11 +101,11 @@ def _widest(halves: Halves, images: Sequence[np.ndarray]) -> tuple[bool, NDArray
     return positive, widest
 
 
-def _flat(halves: Halves) -> NDArray[np.float64]:
-    """The largest magnitude of each channel in flat areas of any colour, float64[C]."""
+def flat(halves: Halves) -> NDArray[np.float64]:
+    """The latents of flat areas of any colour, float64[N,C], borders and all."""
     side = halves.latent.tile or 4 * halves.latent.unit
     seen = [run(halves.encoder, np.broadcast_to(colour, (1, side, side, 3))) for colour in FLAT]
-    return np.abs(np.concatenate(seen)).max(axis=(0, 1, 2)).astype(float)
+    return np.concatenate(seen).reshape(-1, seen[0].shape[-1]).astype(float)
 
 
 def fold_latent(halves: Halves, scale: NDArray[np.float32]) -> Halves | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tempfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,11 @@ class LatentScale:
     @classmethod
     def of(cls, filled: LatentRange) -> LatentScale:
         return cls(filled.scale, filled.gain, filled.unit, filled.zero_point)
+
+    def coarser(self, factors: NDArray[np.float32]) -> LatentScale:
+        """That of a latent whose channels were multiplied by factors of at most 1."""
+        gain = np.clip(np.round(self.gain * factors), 1, 0xFFFF).astype(np.uint16)
+        return replace(self, scale=self.scale / factors, gain=gain)
 
     def facts(self) -> dict[str, Any]:
         """As JSON can hold it."""

@@ -17,6 +17,7 @@ from .compose import compose
 from .convert import COMPARED, SIDE, FloatPair, Job, Pair, convert
 from .equalize import equalize
 from .graph import run
+from .hold_flat import hold_flat
 from .join_branches import join_branches
 from .keys import Images
 from .latent_range import LatentRange, fill_int8
@@ -245,8 +246,14 @@ def tune_both(
         made.facts.get("float_layers", ()),
     )
     facts = {"trade": found.trade, "loss_before": found.loss_before, "loss_after": found.loss_after}
-    halves = _halves(found.encoder, found.decoder, latent)
-    return _again_int8(replace(made, facts={**made.facts, "rd": facts}), halves, images)
+    halves, scale, zero_point = (
+        _halves(found.encoder, found.decoder, latent),
+        made.pair.scale,
+        made.pair.zero_point,
+    )
+    factors = hold_flat(halves, (-128 - zero_point) * scale, (127 - zero_point) * scale)
+    held = made.latent.coarser(factors)
+    return _again_int8(replace(made, latent=held, facts={**made.facts, "rd": facts}), halves, images)
 
 
 def tune_decoder(

@@ -246,13 +246,9 @@ def tune_both(
         made.facts.get("float_layers", ()),
     )
     facts = {"trade": found.trade, "loss_before": found.loss_before, "loss_after": found.loss_after}
-    halves, scale, zero_point = (
-        _halves(found.encoder, found.decoder, latent),
-        made.pair.scale,
-        made.pair.zero_point,
-    )
-    factors = hold_flat(halves, (-128 - zero_point) * scale, (127 - zero_point) * scale)
-    held = made.latent.coarser(factors)
+    halves = _halves(found.encoder, found.decoder, latent)
+    least, most = ((end - made.pair.zero_point) * made.pair.scale for end in (-128, 127))
+    held = made.latent.coarser(hold_flat(halves, least, most))
     return _again_int8(replace(made, latent=held, facts={**made.facts, "rd": facts}), halves, images)
 
 

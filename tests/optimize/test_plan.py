@@ -58,6 +58,24 @@ def test_a_recipe_makes_again_what_depends_on_it(tmp_path, change, made_again):
     assert changed(before, after) == made_again | ENDS
 
 
+@pytest.mark.parametrize(
+    ("parts", "change", "made_again"),
+    [
+        (("rd",), {"rd": {"seed": 1}}, {"int8", "tables"}),
+        (("rd",), {"codec": {"finest": 2.0}}, {"int8", "tables"}),
+        (("rd",), {"codec": {"sets": 3}}, {"tables"}),
+        (("decoder",), {"decoder": {"seed": 1}}, {"int8"}),
+        (("decoder",), {"codec": {"sets": 3}}, {"int8", "tables"}),
+        (("rd", "decoder"), {"rd": {"trade": 1.0}}, {"int8", "tables"}),
+        ((), {"rd": {"seed": 1}, "decoder": {"seed": 1}}, set()),
+    ],
+)
+def test_training_behind_int8_is_made_again_where_it_must_be(tmp_path, parts, change, made_again):
+    recipe = load_recipe(None, {part: {"steps": 5} for part in parts})
+    before, after = keys(tmp_path, recipe), keys(tmp_path, recipe.with_values(change))
+    assert changed(before, after) == made_again | ENDS
+
+
 def test_images_and_the_model_decide_too(tmp_path):
     recipe = load_recipe(None, EVERYTHING)
     before = keys(tmp_path, recipe)

@@ -11,7 +11,7 @@ import numpy as np
 
 from .errors import EdgepressError
 from .graph import rebuild
-from .tf_fit import WARMUP, crops, large_enough
+from .tf_fit import WARMUP, crops, ends, large_enough
 
 AVERAGED = 0.998  # of the moving average of the weights that is the result
 LATENT_WEIGHT = 0.001  # of the latents' relative squared difference
@@ -76,8 +76,7 @@ def fine_tune(
         if progress:
             progress(step, steps, losses[-1])
     optimizer.finalize_variable_values(learner.trainable_variables)
-    window = max(1, steps // 10)
-    return FineTuned(learner, float(np.mean(losses[:window])), float(np.mean(losses[-window:])))
+    return FineTuned(learner, *ends(losses))
 
 
 def _with_latent(model: Any, latent: str) -> Any:

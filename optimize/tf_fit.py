@@ -53,8 +53,13 @@ def fit(
         lambda: crops(images, steps, batch, crop, seed), output_signature=(shape, shape)
     )
     model.fit(data.prefetch(2), epochs=1, callbacks=[*callbacks, counted], verbose=0)
-    window = max(1, steps // 10)
-    return float(np.mean(history.losses[:window])), float(np.mean(history.losses[-window:]))
+    return ends(history.losses)
+
+
+def ends(losses: Sequence[float]) -> tuple[float, float]:
+    """The mean losses of the first and of the last tenth of the steps."""
+    window = max(1, len(losses) // 10)
+    return float(np.mean(losses[:window])), float(np.mean(losses[-window:]))
 
 
 def crops(

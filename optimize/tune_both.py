@@ -28,8 +28,8 @@ from edgepress.train.rate import ContextRate
 from .int8_noise import opened
 from .noisy import noisy
 from .recipe import RdPart
-from .tf_fit import random_crop
-from .tuning import RelativeAdam, ends, taken_back, trainable
+from .tf_fit import ends, random_crop
+from .tuning import RelativeAdam, taken_back, trainable
 
 ALONE = 0.1  # share of the steps in which the rate model alone learns
 RATE_PACE = 4e-3  # its rate of learning at most
@@ -129,7 +129,8 @@ def tune_both(
         return total
 
     batches = _batches(large, settings)
-    trade = settings.trade or _trade(encoder, decoder, scale, gain, next(batches)[0][:PROBES])
+    probes = next(batches)[0][:PROBES]
+    trade = settings.trade or _trade(encoder, decoder, scale, gain, probes)
     losses = []
     for step, batch in enumerate(batches):
         if step < alone:

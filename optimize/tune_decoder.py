@@ -22,9 +22,9 @@ from edgepress.train.losses import distortion, mse, structural_loss
 from .int8_noise import opened
 from .noisy import noisy
 from .recipe import DecoderPart
-from .tf_fit import random_crop
+from .tf_fit import ends, random_crop
 from .tflite import TFLite, int8_pixels
-from .tuning import RelativeAdam, ends, taken_back, trainable
+from .tuning import RelativeAdam, taken_back, trainable
 
 
 @dataclass(frozen=True)

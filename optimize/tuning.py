@@ -69,9 +69,3 @@ def taken_back(model: Any, learner: Any) -> Any:
         if layer.weights:
             layer.set_weights(learner.get_layer(layer.name).get_weights())
     return made
-
-
-def ends(losses: Sequence[float]) -> tuple[float, float]:
-    """The means over the first and the last tenth."""
-    window = max(1, len(losses) // 10)
-    return float(np.mean(losses[:window])), float(np.mean(losses[-window:]))

@@ -83,8 +83,10 @@ def test_lambda_is_that_of_theory_for_an_orthonormal_transform(block_codec, phot
     made = tune_both(*given(block_codec), photographs, RdPart(steps=1, batch=16, crop=96))
     added = (255 * block_codec[0].unit) ** 2 / 36
     assert made.trade == pytest.approx(1 / (2 * math.log(2) * added), rel=0.1)
-    given_one = tune_both(*given(block_codec), photographs, RdPart(steps=1, batch=2, crop=96, trade=0.4))
-    assert given_one.trade == 0.4
+    counted = []
+    settings = RdPart(steps=1, batch=2, crop=96, trade=0.4)
+    given_one = tune_both(*given(block_codec), photographs, settings, lambda: counted.append(1))
+    assert given_one.trade == 0.4 and len(counted) == 1
 
 
 @pytest.mark.parametrize(

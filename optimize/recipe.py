@@ -105,7 +105,7 @@ class QuantizePart:
 class RdPart:
     """The training of both networks for rate and distortion under int8's rounding, see `tune_both`; steps = 0 skips it, and
     so does mode qat. trade: lambda times the squared latent step in units; 0: as high-rate theory has it, measured.
-    structure, fine: as in `DecoderPart`."""
+    structure, fine, seams: as in `DecoderPart`."""
 
     steps: int = 0
     batch: int = 16
@@ -114,6 +114,7 @@ class RdPart:
     trade: float = 0.0
     structure: float = 0.3
     fine: float = 0.0
+    seams: float = 0.0
     seed: int = 0
 
 
@@ -121,7 +122,7 @@ class RdPart:
 class DecoderPart:
     """The training of the decoder behind the int8 encoder and the quantizer, see `tune_decoder`; steps = 0 skips it, and so
     does mode qat, whose halves have been trained for int8 already. structure: share of 1 - MS-SSIM in its loss; the rest
-    is MSE. fine: share of that which is 1 - SSIM at the finest scale instead."""
+    is MSE. fine: share of that which is 1 - SSIM at the finest scale instead. seams: weight of seams beside both."""
 
     steps: int = 0
     batch: int = 4
@@ -129,6 +130,7 @@ class DecoderPart:
     learning_rate: float = 1e-3
     structure: float = 0.3
     fine: float = 0.0
+    seams: float = 0.0
     seed: int = 0
 
 
@@ -225,12 +227,14 @@ class Recipe:
             ("rd", "trade"): (0, 1e6),
             ("rd", "structure"): (0, 1),
             ("rd", "fine"): (0, 1),
+            ("rd", "seams"): (0, 1000),
             ("decoder", "steps"): (0, 10**7),
             ("decoder", "batch"): (1, 4096),
             ("decoder", "crop"): (16, 4096),
             ("decoder", "learning_rate"): (1e-9, 10),
             ("decoder", "structure"): (0, 1),
             ("decoder", "fine"): (0, 1),
+            ("decoder", "seams"): (0, 1000),
             ("measure", "images"): (1, 10**6),
             ("measure", "training_images"): (1, 10**6),
             ("measure", "side"): (16, 1 << 14),

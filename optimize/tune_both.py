@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepress.runtime.tables import QUALITIES, channel_steps
-from edgepress.train.losses import distortion, mse, structural_loss
+from edgepress.train.losses import Distortion
 from edgepress.train.rate import ContextRate
 
 from .int8_noise import opened
@@ -76,7 +76,8 @@ def tune_both(
     """
     import tensorflow as tf
 
-    large = trainable(images, settings.crop, settings.structure, "rd")
+    large = trainable(images, settings, "rd")
+    distortion = Distortion(settings.structure, settings.fine, settings.seams)
     least, most = -128 - zero_point, 127 - zero_point
     learners = opened(encoder), opened(decoder)
     analysis = noisy(learners[0], (0.0, 1.0), exact, settings.seed)
@@ -116,10 +117,7 @@ def tune_both(
         x = tf.cast(pixels, tf.float32) / 255.0
         with tf.GradientTape() as tape:
             seen, bpp, unit = latents(analysis, x, qualities)
-            y = synthesis(seen)
-            lost = 255.0**2 * mse(x, y)
-            if settings.structure:
-                lost = distortion(lost, structural_loss(x, y, settings.fine), settings.structure)
+            lost = distortion(x, synthesis(seen))
             # Every quality moves the same share of its own loss when R + lambda D is weighted by the step.
             total = tf.reduce_mean(bpp * unit + trade / unit * lost)
         weights = rate.trainable_variables

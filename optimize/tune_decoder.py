@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edgepress.runtime import coder
 from edgepress.runtime.tables import QUALITIES, EntropyTables
-from edgepress.train.losses import distortion, mse, structural_loss
+from edgepress.train.losses import Distortion
 
 from .int8_noise import opened
 from .noisy import noisy
@@ -62,7 +62,8 @@ def tune_decoder(
     """
     import tensorflow as tf
 
-    large = trainable(images, settings.crop, settings.structure, "decoder")
+    large = trainable(images, settings, "decoder")
+    distortion = Distortion(settings.structure, settings.fine, settings.seams)
     learner = opened(decoder)
     given = (-128 - zero_point) * scale, (127 - zero_point) * scale
     forward = noisy(learner, given, exact, settings.seed)
@@ -74,11 +75,7 @@ def tune_decoder(
         x = tf.cast(pixels, tf.float32) / 255.0
         z = (tf.cast(latents, tf.float32) - zero_point) * scale
         with tf.GradientTape() as tape:
-            y = forward(z)
-            lost = 255.0**2 * mse(x, y)
-            if settings.structure:
-                lost = distortion(lost, structural_loss(x, y, settings.fine), settings.structure)
-            total = tf.reduce_mean(weights * lost)
+            total = tf.reduce_mean(weights * distortion(x, forward(z)))
         optimizer.apply_gradients(zip(tape.gradient(total, variables), variables, strict=True))
         return total
 

@@ -18,7 +18,7 @@ from .checkpoint import load_state, read_progress, save_state
 from .config import STRUCTURE_SIDE, TrainConfig
 from .data import ImageFolder, batches, crop_batch
 from .klt import start_as_klt
-from .losses import hybrid_parts
+from .losses import Distortion, hybrid_parts
 from .models import build, split
 from .objective import HybridObjective, Objective, RateDistortionObjective, int8_grain
 from .paced import PacedAdam
@@ -70,8 +70,7 @@ def make_objective(config: TrainConfig, images: ImageFolder) -> Objective:
         grain=int8_grain(split(model)[0], crops, LATENT_UNIT),
         step_range=(config.step_min, config.step_max),
         trade=config.trade,
-        structure=config.structure,
-        fine=config.fine,
+        distortion=Distortion(config.structure, config.fine, config.seams),
         seed=config.seed,
     )
 

@@ -10,7 +10,7 @@ from keras import ops
 
 from edgepress.bench.metrics import psnr, ssim
 
-from .losses import distortion, mse, structural_loss
+from .losses import MSE, Distortion
 from .models import split
 from .rate import ContextRate
 
@@ -98,11 +98,10 @@ class RateDistortionObjective(Objective):
         autoencoder: with a layer "latent".
         unit: of quantization steps, in values of the latent.
         grain: (C,) float32, `int8_grain`: steps are whole multiples of it, and latents limited to 127 of it, as in the codec.
-        structure: 0..1, share of 1 - MS-SSIM in D, see `losses.distortion`.
-        fine: 0..1, share of that which is 1 - SSIM at the finest scale alone (see `structural_loss`).
+        distortion: D.
     """
 
-    PROBES = (1.5, 4.0, 10.0)
+    PROBES = (1.5, 4.0, 10.0, 25.0)
 
     def __init__(
         self,
@@ -112,16 +111,15 @@ class RateDistortionObjective(Objective):
         grain: np.ndarray,
         step_range: tuple[float, float] = (1.0, 20.0),
         trade: float = 0.4,
-        structure: float = 0.0,
-        fine: float = 0.0,
+        distortion: Distortion = MSE,
         seed: int = 0,
     ):
-        super().__init__(autoencoder, ("bpp", "mse", *(("structural",) if structure else ())))
+        super().__init__(autoencoder, ("bpp", *distortion.names))
         self.encoder, self.decoder = split(autoencoder)
         self.rate = ContextRate(autoencoder.get_layer("latent").output.shape[-1])
         self.unit, self.grain = unit, grain
         self.log_range = tuple(float(np.log(s)) for s in step_range)
-        self.trade, self.structure, self.fine = trade, structure, fine
+        self.trade, self.distortion = trade, distortion
         self.random = keras.random.SeedGenerator(seed)
 
     def latents(self, x, training=False):
@@ -149,18 +147,14 @@ class RateDistortionObjective(Objective):
         rounded = z + ops.stop_gradient(ops.round(z) - z)
         bpp = self.rate(noisy, rounded, log_step) / (height * width)
         decoded = self.decoder(rounded * steps * self.unit, training=training)
-        error = 255.0**2 * mse(x, decoded)
-        parts = {"bpp": bpp, "mse": error}
-        lost = error
-        if self.structure:
-            parts["structural"] = structural_loss(x, decoded, self.fine)
-            lost = distortion(error, parts["structural"], self.structure)
+        parts = self.distortion.parts(x, decoded)
         step = ops.reshape(step, (-1,))
-        return {"loss": (bpp + self.trade / step**2 * lost) * step / 4.0, **parts}
+        loss = (bpp + self.trade / step**2 * self.distortion.total(parts)) * step / 4.0
+        return {"loss": loss, "bpp": bpp, **parts}
 
     def validate(self, images: list[np.ndarray]) -> dict[str, float]:
-        """PSNR, SSIM (or structural loss) and estimated bits per pixel at the probe steps; score: mean log of R + lambda D."""
-        structural = "structural" if self.structure else "ssim"
+        """Bits per pixel (estimated), PSNR and the parts of D, or SSIM if D is MSE, at the probe steps; score: mean log of
+        R + lambda D."""
         out: dict[str, float] = {}
         logs = []
         for probe in self.PROBES:
@@ -172,15 +166,12 @@ class RateDistortionObjective(Objective):
                 z = ops.round(self.latents(x) / steps)
                 bpp = float(self.rate(z, z, log_step)[0]) / (image.shape[0] * image.shape[1])
                 decoded = to_pixels(self.decoder(z * steps * self.unit))
-                error = float(np.mean((image.astype(float) - decoded) ** 2))
-                if self.structure:
-                    unit = decoded[None] / np.float32(255)
-                    likeness = float(structural_loss(x, unit, self.fine)[0])
-                    error = distortion(error, likeness, self.structure)
-                else:
-                    likeness = ssim(image, decoded)
-                rows.append((bpp, psnr(image, decoded), likeness))
-                logs.append(np.log(bpp + self.trade / probe**2 * error))
-            for name, value in zip(("bpp", "psnr", structural), np.mean(rows, axis=0), strict=True):
-                out[f"{name}@{probe:g}"] = float(value)
+                parts = {k: float(v[0]) for k, v in self.distortion.parts(x, to_unit(decoded[None])).items()}
+                logs.append(np.log(bpp + self.trade / probe**2 * self.distortion.total(parts)))
+                del parts["mse"]
+                rows.append(
+                    {"bpp": bpp, "psnr": psnr(image, decoded), **(parts or {"ssim": ssim(image, decoded)})}
+                )
+            for name in rows[0]:
+                out[f"{name}@{probe:g}"] = float(np.mean([row[name] for row in rows]))
         return {"score": float(np.mean(logs)), **out}

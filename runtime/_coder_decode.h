@@ -74,11 +74,10 @@ static int32_t decode_escape(Decoder *d, int32_t radius) {
 /* Takes a symbol out of a state, which may be too small then; returns its residual, or ESCAPE. */
 static inline int16_t take_symbol(const Entry *entry, uint32_t *state) {
     const uint32_t slot = *state & (PROB_SCALE - 1);
-    const Span *spans = entry->spans;
-    size_t place = entry->first[slot >> SLOT_BITS];
-    while (slot - spans[place].start >= spans[place].freq) place++; /* hardly ever */
-    *state = spans[place].freq * (*state >> PROB_BITS) + (slot - spans[place].start);
-    return spans[place].residual;
+    const Span *span = entry->spans + entry->first[slot >> SLOT_BITS];
+    while (slot >= span[1].start) span++; /* hardly ever */
+    *state = (uint32_t)(span[1].start - span->start) * (*state >> PROB_BITS) + (slot - span->start);
+    return span->residual;
 }
 
 /* Takes a zero, if that is what comes next. */

@@ -54,6 +54,7 @@ typedef struct {
     int8_t *mean_w;
     uint8_t *ctx_w, *table_of, *dead;
     void *entries;
+    size_t entries_size;
     const Entry **bank;     /* where each begins */
     const Entry **entry_of; /* by channel and context */
     Code *codes;
@@ -159,7 +160,8 @@ static Plan *plan_make(const void *order, const void *mean_w, const void *ctx_w,
     plan->ctx_w = duplicate(ctx_w, PASSES * WEIGHTS * channels);
     plan->table_of = duplicate(table_of, CONTEXTS * channels);
     plan->dead = duplicate(dead, bank);
-    plan->entries = calloc((size_t)bank * sizeof(Entry) + ((size_t)bank + (size_t)values) * sizeof(Span), 1);
+    plan->entries_size = (size_t)bank * sizeof(Entry) + ((size_t)bank + (size_t)values) * sizeof(Span);
+    plan->entries = calloc(plan->entries_size, 1);
     plan->bank = calloc((size_t)bank, sizeof *plan->bank);
     plan->entry_of = calloc((size_t)(CONTEXTS * channels), sizeof *plan->entry_of);
     plan->codes = calloc((size_t)values, sizeof *plan->codes);

@@ -26,7 +26,7 @@ class _Done(NamedTuple):
     """What came of a batch: the results up to the first error, that, and how long one item took."""
 
     results: list
-    error: BaseException | None
+    error: Exception | None
     seconds: float
 
 
@@ -76,7 +76,9 @@ def ordered_map(
                 if stopped:
                     break
                 results.append(function(item))
-        except Exception as raised:  # for the consumer to see, after the results before it
+        except (
+            Exception
+        ) as raised:  # for the consumer to see, after the results before it; Ctrl-C does not wait for that
             error = raised
         return _Done(results, error, (time.perf_counter() - start) / len(batch))
 

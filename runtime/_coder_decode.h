@@ -74,11 +74,10 @@ static int32_t decode_escape(Decoder *d, int32_t radius) {
 /* Takes a symbol out of a state, which may be too small then; returns its residual, or ESCAPE. */
 static inline int16_t take_symbol(const Entry *entry, uint32_t *state) {
     const uint32_t slot = *state & (PROB_SCALE - 1);
-    const Span *spans = entry->spans;
-    size_t place = entry->first[slot >> SLOT_BITS];
-    while (slot - spans[place].start >= spans[place].freq) place++; /* hardly ever */
-    *state = spans[place].freq * (*state >> PROB_BITS) + (slot - spans[place].start);
-    return spans[place].residual;
+    const Span *span = entry->spans + entry->first[slot >> SLOT_BITS];
+    while (slot >= span[1].start) span++; /* hardly ever */
+    *state = (uint32_t)(span[1].start - span->start) * (*state >> PROB_BITS) + (slot - span->start);
+    return span->residual;
 }
 
 /* Takes a zero, if that is what comes next. */
@@ -408,10 +407,18 @@ static int states_of(ptrdiff_t size) {
     return size < 4 || size % 2 || most ? 0 : states;
 }
 
+/* Has the tables come to the cache, all at a time: the network that ran before has left little of them there. */
+static void fetch_tables(const Plan *plan) {
+    for (size_t i = 0; i < plan->entries_size; i += LINE) __builtin_prefetch((const char *)plan->entries + i);
+    for (ptrdiff_t i = 0; i < CONTEXTS * plan->channels; i += LINE / (ptrdiff_t)sizeof *plan->entry_of)
+        __builtin_prefetch(&plan->entry_of[i]);
+}
+
 static const char *decode_all(const Plan *plan, const uint8_t *data, ptrdiff_t size, Model *model, Work *work,
                               const Sink *sink) {
     const int states = states_of(size);
     if (!states) return BAD_LENGTH;
+    fetch_tables(plan);
     Decoder d = {data + 4 * states, data + size, {0}, states, 1, NULL};
     for (int i = 0; i < states; i++) d.state[i] = word_at(data + 4 * i) | word_at(data + 4 * i + 2) << 16;
     for (ptrdiff_t i = 0; i < plan->channels && !d.error; i++) {

@@ -34,15 +34,20 @@ static void grade_free(Grade *grade) {
     free(grade);
 }
 
-/* The values of a plane. (255 * 128 + 128) * 65535 + 1024 just fits. */
-VECTOR static void values_of(const int16_t *restrict symbols, ptrdiff_t size, int32_t step16, int32_t one, int32_t more,
-                             int32_t zero_point, int8_t *restrict values) {
+/* The values of a plane: (magnitude * 128 - shift) * step16 / 2^11, rounded, no more being multiplied than it takes to be clipped. So
+ * the product's upper half has few bits, and all fits into 16. */
+VECTOR static void values_of(const int16_t *restrict symbols, ptrdiff_t size, uint16_t step16, int16_t one, int16_t more,
+                             int16_t zero_point, int8_t *restrict values) {
+    const uint32_t enough = (257u << 11) / step16 + 1;
+    const uint16_t most = (uint16_t)(enough < UINT16_MAX ? enough : UINT16_MAX);
     for (ptrdiff_t i = 0; i < size; i++) {
-        const int32_t symbol = symbols[i], magnitude = symbol < 0 ? -symbol : symbol;
-        const int32_t clipped = magnitude < MAX_SYMBOL ? magnitude : MAX_SYMBOL;
-        const int32_t shift = magnitude == 1 ? one : magnitude ? more : 0;
-        const int32_t value = ((clipped * 128 - shift) * step16 + 1024) >> 11;
-        const int32_t v = zero_point + (symbol < 0 ? -value : value);
+        const int16_t symbol = symbols[i], sign = symbol >> 15;
+        const uint16_t magnitude = (uint16_t)((symbol ^ sign) - sign), any = (uint16_t)-(magnitude != 0);
+        const uint16_t clipped = magnitude < MAX_SYMBOL ? magnitude : MAX_SYMBOL;
+        const uint16_t nearer = (uint16_t)(clipped * 128 - (magnitude == 1 ? one : more)) & any;
+        const uint16_t factor = nearer < most ? nearer : most, low = low_half(factor, step16);
+        const uint16_t value = (uint16_t)((uint16_t)(high_half(factor, step16) << 5) + (low >> 11) + (low >> 10 & 1));
+        const int16_t v = (int16_t)(zero_point + ((value ^ sign) - sign));
         values[i] = (int8_t)(v < -128 ? -128 : v > 127 ? 127 : v);
     }
 }

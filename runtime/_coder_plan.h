@@ -25,13 +25,12 @@ static const uint32_t TURNS[STATES + 1] = {0, 0, 1, 1, 3}; /* by how many states
 #define MAX_RADIUS 127  /* so that a residual's place in its entry is a byte */
 #define ESCAPE INT16_MIN /* in the place of the residual that follows it */
 #define MAX_CODES 65535 /* of all entries together, so that a code has a 16-bit number */
-#define SLOT_BITS 6     /* the upper bits of a slot index `first` */
+#define SLOT_BITS 5     /* the upper bits of a slot index `first` */
 
-/* The slots of a residual, or of the escape. */
+/* Where the slots of a residual, or of the escape, begin; they end where the next span begins. */
 typedef struct {
-    uint16_t start, freq;
+    uint16_t start;
     int16_t residual;
-    uint16_t unused; /* a size of 8 needs no multiplication */
 } Span;
 
 /* In one piece, so that its address is all that a loop has to know of it. */
@@ -39,8 +38,8 @@ typedef struct {
     uint8_t first[PROB_SCALE >> SLOT_BITS]; /* of each range of 2^SLOT_BITS slots, the place of the span that has its beginning */
     int32_t radius;
     uint16_t zero_start, zero_freq;
-    uint16_t zero_code;       /* the number of the code of a residual of 0 */
-    _Alignas(8) Span spans[]; /* of -R..R and of the escape */
+    uint16_t zero_code; /* the number of the code of a residual of 0 */
+    Span spans[];       /* of -R..R and of the escape, and where that ends */
 } Entry;
 
 /* What the encoder wants to know of a span, beside the inverse of its frequency. */
@@ -55,6 +54,7 @@ typedef struct {
     int8_t *mean_w;
     uint8_t *ctx_w, *table_of, *dead;
     void *entries;
+    size_t entries_size;
     const Entry **bank;     /* where each begins */
     const Entry **entry_of; /* by channel and context */
     Code *codes;
@@ -99,6 +99,9 @@ static uint64_t inverse_of(uint32_t freq) { return ((uint64_t)1 << 46) / freq + 
 /* The escape is the last of its entry. */
 static int is_escape(const Code *code) { return code->start == code->rest; }
 
+/* How many bytes an entry of so many spans takes. */
+static size_t entry_size(int count) { return sizeof(Entry) + ((size_t)count + 1) * sizeof(Span); }
+
 /* Fills the entries from radii and frequencies; 0 when they are not what EntropyTables guarantees. */
 static int plan_bank(Plan *plan, const uint8_t *radius, ptrdiff_t bank, const uint8_t *freq, ptrdiff_t values) {
     ptrdiff_t number = 0;
@@ -109,7 +112,7 @@ static int plan_bank(Plan *plan, const uint8_t *radius, ptrdiff_t bank, const ui
         const int count = 2 * radius[m] + 2;
         uint32_t start = 0;
         if (radius[m] > MAX_RADIUS || count > values - number) return 0;
-        room += sizeof(Entry) + (size_t)count * sizeof(Span);
+        room += entry_size(count);
         plan->bank[m] = entry;
         entry->radius = radius[m];
         entry->zero_code = (uint16_t)(number + radius[m]);
@@ -119,7 +122,7 @@ static int plan_bank(Plan *plan, const uint8_t *radius, ptrdiff_t bank, const ui
             if (f == 0 || start + f > PROB_SCALE) return 0;
             for (uint32_t slot = (start + (1u << SLOT_BITS) - 1) >> SLOT_BITS; slot << SLOT_BITS < start + f; slot++)
                 entry->first[slot] = (uint8_t)i;
-            const Span span = {(uint16_t)start, f, i < count - 1 ? (int16_t)(i - radius[m]) : ESCAPE, 0};
+            const Span span = {(uint16_t)start, i < count - 1 ? (int16_t)(i - radius[m]) : ESCAPE};
             entry->spans[i] = span;
             plan->codes[number] = code_of(start, f);
             plan->inverses[number] = inverse_of(f);
@@ -129,6 +132,7 @@ static int plan_bank(Plan *plan, const uint8_t *radius, ptrdiff_t bank, const ui
             }
             start += f;
         }
+        entry->spans[count].start = (uint16_t)start;
         if (start != PROB_SCALE) return 0;
     }
     return values == number;
@@ -156,7 +160,8 @@ static Plan *plan_make(const void *order, const void *mean_w, const void *ctx_w,
     plan->ctx_w = duplicate(ctx_w, PASSES * WEIGHTS * channels);
     plan->table_of = duplicate(table_of, CONTEXTS * channels);
     plan->dead = duplicate(dead, bank);
-    plan->entries = calloc((size_t)bank * sizeof(Entry) + (size_t)values * sizeof(Span), 1);
+    plan->entries_size = (size_t)bank * sizeof(Entry) + ((size_t)bank + (size_t)values) * sizeof(Span);
+    plan->entries = calloc(plan->entries_size, 1);
     plan->bank = calloc((size_t)bank, sizeof *plan->bank);
     plan->entry_of = calloc((size_t)(CONTEXTS * channels), sizeof *plan->entry_of);
     plan->codes = calloc((size_t)values, sizeof *plan->codes);

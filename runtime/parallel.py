@@ -6,6 +6,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
@@ -25,8 +26,17 @@ class _Done(NamedTuple):
     """What came of a batch: the results up to the first error, that, and how long one item took."""
 
     results: list
-    error: BaseException | None
+    error: Exception | None
     seconds: float
+
+
+@dataclass
+class _Handed:
+    """A batch that was handed to the threads, and what came of it where the consumer has taken it back and done it."""
+
+    batch: list
+    future: Future[_Done]
+    done: _Done | None = None
 
 
 def usable_cores() -> int:
@@ -39,9 +49,10 @@ def ordered_map(
 ) -> Iterator[Result]:
     """Yield `function(item)` for every item, in the order of the items, computed by `workers` threads.
 
-    Threads suffice because the networks and the entropy coder release the GIL. At most two items per worker are taken
-    from `items` ahead of the consumer, or two batches of items that take under BATCH_SECONDS. An exception is raised where its
-    result would have been; nothing further is computed then, nor after the consumer stops.
+    One of them is the consumer's own, while it waits for a result: as a thread more than there are cores it would get in the
+    way of the others. Threads suffice because the networks and the entropy coder release the GIL. At most two items per
+    worker are taken from `items` ahead of the consumer, or two batches of items that take under BATCH_SECONDS. An exception
+    is raised where its result would have been; nothing further is computed then, nor after the consumer stops.
 
     Args:
         workers: number of threads, at least 1; None means one for each usable core.
@@ -65,20 +76,22 @@ def ordered_map(
                 if stopped:
                     break
                 results.append(function(item))
-        except BaseException as raised:  # for the consumer to see, after the results before it
+        except (
+            Exception
+        ) as raised:  # for the consumer to see, after the results before it; Ctrl-C does not wait for that
             error = raised
         return _Done(results, error, (time.perf_counter() - start) / len(batch))
 
-    pending: deque[Future[_Done]] = deque()
+    pending: deque[_Handed] = deque()
     source, size = iter(items), 1
-    executor = ThreadPoolExecutor(workers)
+    executor = ThreadPoolExecutor(workers - 1)
     try:
         while (batch := _batch(source, size)) or pending:
             if batch:
-                pending.append(executor.submit(work, batch))
+                pending.append(_Handed(batch, executor.submit(work, batch)))
                 if len(pending) < 2 * workers:
                     continue
-            done = pending.popleft().result()
+            done = _first(pending, work)
             size = max(1, min(2 * size, MAX_BATCH, int(BATCH_SECONDS / max(done.seconds, 1e-9))))
             yield from done.results
             if done.error is not None:
@@ -86,6 +99,17 @@ def ordered_map(
     finally:
         stopped = True
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _first(pending: deque[_Handed], work: Callable[[list], _Done]) -> _Done:
+    """Take the first batch off, when it is done; until then, do what nobody has begun."""
+    for handed in pending:
+        if pending[0].done or pending[0].future.done():
+            break
+        if handed.done is None and handed.future.cancel():
+            handed.done = work(handed.batch)
+    first = pending.popleft()
+    return first.done or first.future.result()
 
 
 def _batch(source: Iterator[Item], size: int) -> list[Item]:

@@ -41,6 +41,33 @@ def test_slow_work_gets_one_item_at_a_time():
     results.close()
 
 
+@pytest.mark.parametrize("workers", [2, 3])
+def test_the_consumer_is_one_of_the_workers(workers):
+    threads = []
+
+    def work(number):
+        threads.append(threading.get_ident())
+        return slowly(number)
+
+    assert list(ordered_map(work, range(30), workers)) == list(range(0, 60, 2))
+    assert threading.get_ident() in threads
+    assert len(set(threads)) == workers
+
+
+def test_an_interruption_of_the_consumer_is_not_kept_for_later():
+    consumer = threading.get_ident()
+
+    def work(number):
+        if threading.get_ident() == consumer:
+            raise KeyboardInterrupt
+        return slowly(number)
+
+    results = ordered_map(work, range(100), workers=2)
+    with pytest.raises(KeyboardInterrupt):
+        next(results)
+    assert list(results) == []
+
+
 def test_quick_work_is_handed_over_in_batches_and_yet_not_all_at_once():
     threads = []
     source = Source(10_000)

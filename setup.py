@@ -21,6 +21,7 @@ setup(
                     "predict",
                     "encode",
                     "decode",
+                    "smooth",
                 )
             ],
             define_macros=[("Py_LIMITED_API", "0x030A0000")],

@@ -153,6 +153,7 @@ class Evaluator:
                 encoder=made.pair.encoder,
                 decoder=made.pair.decoder,
                 tables=tables,
+                smoothing=self._recipe.codec.smoothing,
                 provenance={},
                 figures={},
                 description="",

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edgepress.runtime import coder, stream
 from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.package import read_package
+from edgepress.runtime.smoothing import limit_of, smooth
 
 from .kerascodec import FloatNetworks, KerasCodec
 from .measure import on_grid
@@ -73,7 +74,11 @@ class FloatPackageCodec:
         shape = (package.latent_channels, *self._halves().positions(header.height, header.width))
         grid = coder.decode_latent(payload, shape, package.zero_point, package.tables, header.quality)
         latent = (grid.astype(np.float32) - package.zero_point) * self._scale
-        return self._halves().decode(latent)[: header.height, : header.width]
+        pixels = np.ascontiguousarray(self._halves().decode(latent))
+        limit = limit_of(package.tables, package.smoothing, header.quality)
+        if limit:
+            smooth(pixels, package.stride, limit)
+        return pixels[: header.height, : header.width]
 
     def facts(self) -> dict[str, Any]:
         """What reports say of the model beside its figures: multiply-adds per image pixel."""

@@ -82,6 +82,7 @@ def package_step(
             "encoder": made.pair.encoder,
             "decoder": made.pair.decoder,
             "tables": tables,
+            "smoothing": recipe.codec.smoothing,
             "provenance": {
                 "source": source,
                 "recipe": recipe.as_dict(),

@@ -7,13 +7,16 @@ float -> rewritten -> dead -> channels -> pruned -> qat -> int8 -> rd -> tables 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from edgepress.runtime.manifest import smoothable
 from edgepress.runtime.tables import EntropyTables
 from edgepress.train.quiet import import_tensorflow_quietly
 
 from .cache import Cache
 from .convert import FloatPair
+from .errors import RecipeError
 from .fit_networks import fit_networks
 from .fit_tables import quality_steps
 from .keys import Images
@@ -115,7 +118,7 @@ class Plan:
             ends = recipe.codec.finest, recipe.codec.coarsest
             says = "train both networks for rate and distortion"
             self.int8 = self._tuned("rd", "tune_both", says, ends, lambda: quality_steps(*ends))
-        fitted = [self.int8, images, recipe.codec]
+        fitted = [self.int8, images, replace(recipe.codec, smoothing=0)]  # decoding alone knows of that
         self.tables = Step(cache, "tables", TABLES, ("fit_networks",), fitted, self._fitted(self.int8))
         if recipe.decoder.steps and trained:
             says = "train the decoder behind the quantizer"
@@ -123,8 +126,17 @@ class Plan:
 
     @property
     def latent(self) -> dict[str, Any]:
-        """The latent's layer, stride, channels, unit ..., see `split.Latent`."""
-        return self.models["float"].get().facts["latent"]
+        """The latent's layer, stride, channels, unit ..., see `split.Latent`.
+
+        Raises: RecipeError when the recipe asks for smoothing that such a latent cannot have.
+        """
+        found: dict[str, Any] = self.models["float"].get().facts["latent"]
+        if self._recipe.codec.smoothing and not smoothable(found["stride"], found["tile"]):
+            raise RecipeError(
+                f"codec.smoothing is for latents at 1/16 or a multiple of it, of networks that take any size, not at "
+                f"1/{found['stride']}{' of one size' if found['tile'] else ''}: set it to 0"
+            )
+        return found
 
     def layer(self) -> str:
         """The layer whose output is coded."""

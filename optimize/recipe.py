@@ -14,6 +14,8 @@ else:
     import tomli as tomllib
 
 
+from edgepress.runtime.manifest import MAX_SMOOTHING
+
 from .errors import RecipeError
 
 SHIPPED = Path(__file__).parent / "recipes"
@@ -105,7 +107,7 @@ class QuantizePart:
 class RdPart:
     """The training of both networks for rate and distortion under int8's rounding, see `tune_both`; steps = 0 skips it, and
     so does mode qat. trade: lambda times the squared latent step in units; 0: as high-rate theory has it, measured.
-    structure, fine, seams: as in `DecoderPart`."""
+    structure, fine: as in `DecoderPart`."""
 
     steps: int = 0
     batch: int = 16
@@ -114,7 +116,6 @@ class RdPart:
     trade: float = 0.0
     structure: float = 0.3
     fine: float = 0.0
-    seams: float = 0.0
     seed: int = 0
 
 
@@ -122,7 +123,7 @@ class RdPart:
 class DecoderPart:
     """The training of the decoder behind the int8 encoder and the quantizer, see `tune_decoder`; steps = 0 skips it, and so
     does mode qat, whose halves have been trained for int8 already. structure: share of 1 - MS-SSIM in its loss; the rest
-    is MSE. fine: share of that which is 1 - SSIM at the finest scale instead. seams: weight of seams beside both."""
+    is MSE. fine: share of that which is 1 - SSIM at the finest scale instead."""
 
     steps: int = 0
     batch: int = 4
@@ -130,7 +131,6 @@ class DecoderPart:
     learning_rate: float = 1e-3
     structure: float = 0.3
     fine: float = 0.0
-    seams: float = 0.0
     seed: int = 0
 
 
@@ -152,7 +152,11 @@ class SearchPart:
 
 @dataclass(frozen=True)
 class CodecPart:
-    """Latent steps of qualities 100 and 1 in units, sets and bank of entropy tables, rounding in 1/256, thinning."""
+    """Latent steps of qualities 100 and 1 in units, sets and bank of entropy tables, rounding in 1/256, thinning.
+
+    smoothing: up to which size steps between blocks are smoothed in decoding, in 1/32 of a grey level for each unit of the
+    latent step (see `runtime.smoothing`); 0: none is, for networks without seams, and strides that are no multiples of 16.
+    """
 
     finest: float = 1.0
     coarsest: float = 32.0
@@ -160,6 +164,7 @@ class CodecPart:
     bank: int = 48
     rounding: int = 112
     thinning: float = 0.5
+    smoothing: int = 0
 
 
 @dataclass(frozen=True)
@@ -220,6 +225,7 @@ class Recipe:
             ("codec", "bank"): (1, 255),
             ("codec", "rounding"): (0, 255),
             ("codec", "thinning"): (0, 4),
+            ("codec", "smoothing"): (0, MAX_SMOOTHING),
             ("rd", "steps"): (0, 10**7),
             ("rd", "batch"): (1, 4096),
             ("rd", "crop"): (16, 4096),
@@ -227,14 +233,12 @@ class Recipe:
             ("rd", "trade"): (0, 1e6),
             ("rd", "structure"): (0, 1),
             ("rd", "fine"): (0, 1),
-            ("rd", "seams"): (0, 1000),
             ("decoder", "steps"): (0, 10**7),
             ("decoder", "batch"): (1, 4096),
             ("decoder", "crop"): (16, 4096),
             ("decoder", "learning_rate"): (1e-9, 10),
             ("decoder", "structure"): (0, 1),
             ("decoder", "fine"): (0, 1),
-            ("decoder", "seams"): (0, 1000),
             ("measure", "images"): (1, 10**6),
             ("measure", "training_images"): (1, 10**6),
             ("measure", "side"): (16, 1 << 14),

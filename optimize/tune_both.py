@@ -77,7 +77,7 @@ def tune_both(
     import tensorflow as tf
 
     large = trainable(images, settings, "rd")
-    distortion = Distortion(settings.structure, settings.fine, settings.seams)
+    distortion = Distortion(settings.structure, settings.fine)
     least, most = -128 - zero_point, 127 - zero_point
     learners = opened(encoder), opened(decoder)
     analysis = noisy(learners[0], (0.0, 1.0), exact, settings.seed)

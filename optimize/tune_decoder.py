@@ -63,7 +63,7 @@ def tune_decoder(
     import tensorflow as tf
 
     large = trainable(images, settings, "decoder")
-    distortion = Distortion(settings.structure, settings.fine, settings.seams)
+    distortion = Distortion(settings.structure, settings.fine)
     learner = opened(decoder)
     given = (-128 - zero_point) * scale, (127 - zero_point) * scale
     forward = noisy(learner, given, exact, settings.seed)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepress.train.losses import BLOCK, LEAST_SIDE
+from edgepress.train.losses import LEAST_SIDE
 
 from .errors import EdgepressError
 from .graph import rebuild
@@ -53,18 +53,13 @@ def trainable(
 
     part: of the recipe, for the message.
 
-    Raises: EdgepressError when there are none, and for crops that the loss cannot be measured on.
+    Raises: EdgepressError when there are none, and for crops too small for MS-SSIM where `structure` asks for it.
     """
     crop = settings.crop
     if settings.structure and crop < LEAST_SIDE:
         raise EdgepressError(
             f"{part}.structure needs crops of at least {LEAST_SIDE} pixels, not {crop}: "
             f"raise {part}.crop, or set {part}.structure = 0"
-        )
-    if settings.seams and (crop < 2 * BLOCK or crop % BLOCK):
-        raise EdgepressError(
-            f"{part}.seams needs crops of a multiple of {BLOCK} pixels from {2 * BLOCK} on, not {crop}: "
-            f"change {part}.crop, or set {part}.seams = 0"
         )
     return large_enough(images, crop)
 

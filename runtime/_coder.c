@@ -2,7 +2,7 @@
  *
  * rANS with a 32-bit state and 16-bit words, contexts from symbols already coded (contexts.py). This file is the module; the work
  * is done in _coder_plan.h (tables), _coder_grade.h (a quality), _coder_masking.h (what errors hide), _coder_model.h and _coder_wave.h
- * (contexts), _coder_encode.h with _coder_quantize.h, _coder_predict.h and _coder_lookup.h, and _coder_decode.h. Only the limited
+ * (contexts), _coder_encode.h with _coder_quantize.h, _coder_predict.h and _coder_lookup.h, and _coder_decode.h; _coder_smooth.h is about pixels. Only the limited
  * API of Python 3.10 is used; all work on bulk data runs without the GIL, where the caller's arrays lie. An array that another
  * thread changes meanwhile gives a wrong result, but no access outside of a buffer. */
 
@@ -11,6 +11,7 @@
 
 #include "_coder_decode.h"
 #include "_coder_encode.h"
+#include "_coder_smooth.h"
 
 static void plan_destroy(PyObject *capsule) { plan_free(PyCapsule_GetPointer(capsule, "edgepress.plan")); }
 
@@ -302,6 +303,25 @@ static PyObject *dequantize(PyObject *self, PyObject *args) {
     return PyErr_NoMemory();
 }
 
+/* Changes `pixels`, which the caller knows to be writable. */
+static PyObject *smooth(PyObject *self, PyObject *args) {
+    const char *pixels;
+    Py_ssize_t size, height, width, block;
+    int limit;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y#nnni", &pixels, &size, &height, &width, &block, &limit)) return NULL;
+    const Py_ssize_t values = volume(COLOURS, height, width);
+    if (values < 0) return NULL;
+    if (size != values || block < 2 * REACH || block % (2 * REACH) || height % block || width % block || limit < 1 ||
+        limit > MAX_LIMIT)
+        return mismatch();
+    Py_BEGIN_ALLOW_THREADS;
+    smooth_all((uint8_t *)pixels, height, width, block, limit);
+    Py_END_ALLOW_THREADS;
+    Py_INCREF(Py_None);
+    return Py_None;
+}
+
 static PyMethodDef methods[] = {
     {"prepare", prepare, METH_VARARGS, "prepare(order, mean_w, ctx_w, table_of, bank_radius, bank_dead, bank_freq) -> plan"},
     {"prepare_grade", prepare_grade, METH_VARARGS, "prepare_grade(plan, steps, recon, zero_point, round256, weights) -> grade"},
@@ -311,6 +331,7 @@ static PyMethodDef methods[] = {
     {"decode_latent", decode_latent, METH_VARARGS, "decode_latent(grade, data, latent, height, width): into an array of int8"},
     {"quantize", quantize, METH_VARARGS, "quantize(latent, steps, zero_point, round256) -> bytearray"},
     {"dequantize", dequantize, METH_VARARGS, "dequantize(symbols, recon, steps, zero_point) -> bytearray"},
+    {"smooth", smooth, METH_VARARGS, "smooth(pixels, height, width, block, limit): in place"},
     {NULL, NULL, 0, NULL},
 };
 

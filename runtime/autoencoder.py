@@ -13,6 +13,7 @@ from .images import to_gray
 from .interpreter import Network, Result, Tensor
 from .package import Package
 from .parts import Source, bands
+from .smoothing import smooth
 from .tensors import Move, pixel_reader, pixel_writer
 from .tiles import Piece, Tile, pieces
 
@@ -112,6 +113,10 @@ class Autoencoder:
         package = self._package
         limit = TILE_PIXELS // package.stride**2
         halo = None if package.tile or rows * columns <= limit else self._halo(label)
+        if halo is not None and label == "decoder" and package.smoothing:
+            halo += (
+                1  # smoothing looks half a block over the border, at what must be as it would be in one piece
+            )
         return pieces(rows, columns, halo, limit, package.stride, package.tile)
 
     def _halo(self, label: str) -> int | None:
@@ -123,42 +128,37 @@ class Autoencoder:
             self._halos[label] = halo(model, package.stride, label)
         return self._halos[label]
 
-    def pixels(self, write: Write, tiles: tuple[Piece, ...], image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def pixels(
+        self, write: Write, tiles: tuple[Piece, ...], image: NDArray[np.uint8], limit: int = 0
+    ) -> NDArray[np.uint8]:
         """Decode tiles into `image` (uint8 HxWx3 or HxW), which need not have all of the last rows and columns, and return it.
 
         write: writes the latent of a tile.
         tiles: from `decoder_pieces`.
+        limit: see `synthesise`.
         """
         for piece in tiles:
 
-            def keep(stored: np.ndarray, part: NDArray[np.uint8] = image[piece.there.kept]) -> None:
-                self.read(stored, part)
+            def keep(pixels: NDArray[np.uint8], part: NDArray[np.uint8] = image[piece.there.kept]) -> None:
+                height, width = part.shape[:2]
+                seen = pixels[:height, :width]
+                part[...] = seen if part.ndim == 3 else to_gray(seen)
 
-            self.synthesise(write, piece, keep)
+            self.synthesise(write, piece, keep, limit)
         return image
-
-    def read(self, stored: np.ndarray, part: NDArray[np.uint8]) -> None:
-        """Write the top left of a decoder's output [h,w,3] to a part of an image, HxWx3 or HxW."""
-        height, width = part.shape[:2]
-        if part.ndim == 3:
-            self._read_pixels(stored[:height, :width], part)
-        else:
-            part[...] = to_gray(self.seen(stored, height, width))
-
-    def seen(self, stored: np.ndarray, height: int, width: int) -> NDArray[np.uint8]:
-        """The top left of a decoder's output [h,w,3] as pixels uint8 HxWx3. Bytes become pixels where they are."""
-        stored = stored[:height, :width]
-        pixels = stored.view(np.uint8) if stored.itemsize == 1 else np.empty(stored.shape, np.uint8)
-        self._read_pixels(stored, pixels)
-        return pixels
 
     def decoder_pieces(self, rows: int, columns: int) -> tuple[Piece, ...]:
         """The tiles in which an image of so many latent positions is decoded."""
         return self._pieces(rows, columns, "decoder")
 
-    def synthesise(self, write: Write, piece: Piece, use: Callable[[np.ndarray], Result]) -> Result:
-        """What `use` makes of the decoder's output for what is kept of a tile, [h,w,3]: the interpreter's array, which it may
-        change, but must not keep."""
+    def synthesise(
+        self, write: Write, piece: Piece, use: Callable[[NDArray[np.uint8]], Result], limit: int = 0
+    ) -> Result:
+        """What `use` makes of the pixels uint8 [h,w,3] of what is kept of a tile: often the interpreter's array, which it may
+        change, but must not keep.
+
+        limit: of steps between blocks that are smoothed, see `smoothing.limit_of`; 0: none is.
+        """
         tile, there = piece
 
         def fill(stored: np.ndarray) -> None:
@@ -166,10 +166,19 @@ class Autoencoder:
 
         def read(stored: np.ndarray) -> Result:
             _check_output(stored, (1, there.rows.size, there.columns.size, 3), "decoder")
-            return use(stored[0][there.inner])
+            pixels = self._pixels(stored[0])
+            if limit:
+                smooth(pixels, self._package.stride, limit)
+            return use(pixels[there.inner])
 
         size = tile.rows.size, tile.columns.size, self._package.latent_channels
         return self._decoder.run((1, *size), fill, read)
+
+    def _pixels(self, stored: np.ndarray) -> NDArray[np.uint8]:
+        """A decoder's output as pixels. Bytes become pixels where they are."""
+        pixels = stored.view(np.uint8) if stored.itemsize == 1 else np.empty(stored.shape, np.uint8)
+        self._read_pixels(stored, pixels)
+        return pixels
 
 
 def writer(latent: NDArray[np.int8]) -> Write:

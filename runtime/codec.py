@@ -18,6 +18,7 @@ from .images import check_size, to_image, to_pixels
 from .metadata import Metadata
 from .package import Package, read_manifest, read_package, shipped
 from .parallel import ordered_map
+from .smoothing import limit_of
 from .tables import check_quality
 from .tiles import Piece, Tile
 
@@ -141,7 +142,7 @@ class Codec:
         write, tiles = self._tiles(header, payload)
         shape = (header.height, header.width)
         image = np.empty(shape if header.mode == "L" else (*shape, 3), np.uint8)
-        return self._networks.pixels(write, tiles, image)
+        return self._networks.pixels(write, tiles, image, self._limit(header))
 
     def symbols(self, data: bytes) -> NDArray[np.int16]:
         """The symbols int16[C,H/stride,W/stride] in an .epx file: the same on every machine. Raises as `decode`."""
@@ -159,7 +160,7 @@ class Codec:
         return self._networks.latent(pixels)
 
     def reconstruct(self, latent: NDArray[np.int8]) -> NDArray[np.uint8]:
-        """The decoder network's pixels uint8[H'*stride,W'*stride,3] for a latent int8[H',W',C]."""
+        """The decoder network's pixels uint8[H'*stride,W'*stride,3] for a latent int8[H',W',C], not smoothed."""
         rows, columns, _ = latent.shape
         stride = self.package.stride
         tiles = self._networks.decoder_pieces(rows, columns)
@@ -234,12 +235,16 @@ class Codec:
         rows, columns = piece.there
         height = min(rows.keep_stop, header.height) - rows.keep
         width = min(columns.keep_stop, header.width) - columns.keep
-        networks = self._networks
 
-        def made(stored: np.ndarray) -> Image.Image:
-            return to_image(networks.seen(stored, height, width), header.mode)
+        def made(pixels: NDArray[np.uint8]) -> Image.Image:
+            return to_image(pixels[:height, :width], header.mode)
 
-        return networks.synthesise(write, piece, made)
+        return self._networks.synthesise(write, piece, made, self._limit(header))
+
+    def _limit(self, header: stream.Header) -> int:
+        """Of steps between blocks that are smoothed."""
+        package = self.package
+        return limit_of(package.tables, package.smoothing, header.quality)
 
 
 def decode(data: bytes) -> Image.Image:

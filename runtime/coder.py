@@ -43,9 +43,9 @@ def _load_native() -> ModuleType | None:
     return _coder
 
 
-_native: Any = _load_native()
-BACKEND = "python" if _native is None else "native"
-if _native is None:
+native: Any = _load_native()
+BACKEND = "python" if native is None else "native"
+if native is None:
     from . import purecoder  # 10 ms at every start, which the C coder does without
 
 
@@ -64,7 +64,7 @@ def _grade(tables: EntropyTables, quality: int, zero_point: int) -> Any:
     found = grades.get((quality, zero_point)) if type(quality) is int else None
     if found is None:
         quality = check_quality(quality)
-        found = _native.prepare_grade(
+        found = native.prepare_grade(
             _plan(tables, quality),
             tables.steps(quality).tobytes(),
             _recon(tables, quality).tobytes(),
@@ -90,11 +90,11 @@ def _plan(tables: EntropyTables, quality: int) -> Any:
     table_set = tables.set_for(check_quality(quality))
     plans = _plans.setdefault(tables, {})
     if table_set not in plans:
-        if _native is None:
+        if native is None:
             plans[table_set] = purecoder.Plan(tables, table_set)
         else:
             arrays = (tables.order, tables.mean_w, tables.ctx_w, tables.table_of)
-            plans[table_set] = _native.prepare(
+            plans[table_set] = native.prepare(
                 *(array[table_set].tobytes() for array in arrays),
                 tables.bank_radius.tobytes(),
                 tables.bank_dead.tobytes(),
@@ -119,11 +119,11 @@ def encode_symbols(symbols: NDArray[np.int16], tables: EntropyTables, quality: i
     if symbols.min() < -MAX_SYMBOL or symbols.max() > MAX_SYMBOL:
         raise EdgepressError(f"symbols must be in -{MAX_SYMBOL}..{MAX_SYMBOL}")
     plan = _plan(tables, quality)
-    if _native is None:
+    if native is None:
         return purecoder.encode(plan, symbols)
     _, height, width = symbols.shape
     # The C coder reads contiguous arrays where they lie.
-    return _encoded(_native.encode, plan, np.ascontiguousarray(symbols), height, width)
+    return _encoded(native.encode, plan, np.ascontiguousarray(symbols), height, width)
 
 
 def encode_latent(latent: NDArray[np.int8], zero_point: int, tables: EntropyTables, quality: int) -> bytes:
@@ -137,7 +137,7 @@ def encode_latent(latent: NDArray[np.int8], zero_point: int, tables: EntropyTabl
     height, width, channels = latent.shape
     _check_shape((channels, height, width), tables)
     _check_zero_point(zero_point)
-    if _native is None:
+    if native is None:
         steps = tables.steps(check_quality(quality))
         return purecoder.encode_latent(
             _plan(tables, quality),
@@ -148,7 +148,7 @@ def encode_latent(latent: NDArray[np.int8], zero_point: int, tables: EntropyTabl
             masking.weights(tables, quality),
         )
     grade = _grade(tables, quality, zero_point)
-    return _encoded(_native.encode_latent, grade, np.ascontiguousarray(latent), height, width)
+    return _encoded(native.encode_latent, grade, np.ascontiguousarray(latent), height, width)
 
 
 def _encoded(encode: Any, prepared: Any, values: NDArray, height: int, width: int) -> bytes:
@@ -169,10 +169,10 @@ def decode_symbols(
     """
     _check_shape(shape, tables)
     plan = _plan(tables, quality)
-    if _native is None:
+    if native is None:
         return purecoder.decode(plan, bytes(data), shape)
     try:
-        symbols = _native.decode(plan, bytes(data), shape[1], shape[2])
+        symbols = native.decode(plan, bytes(data), shape[1], shape[2])
     except ValueError as error:
         raise CorruptStreamError(str(error)) from None
     return np.frombuffer(symbols, np.int16).reshape(shape)
@@ -200,13 +200,13 @@ def decode_latent(
         into = np.empty((height, width, channels), np.int8)
     elif into.dtype != np.int8 or into.shape != (height, width, channels) or not into.flags.carray:
         raise EdgepressError(f"the latent cannot be written into {into.dtype}{list(into.shape)}")
-    if _native is None:
+    if native is None:
         into[...] = dequantize(decode_symbols(data, shape, tables, quality), zero_point, tables, quality)
         return into
     _check_zero_point(zero_point)
     grade = _grade(tables, quality, zero_point)
     try:
-        _native.decode_latent(grade, bytes(data), into, height, width)
+        native.decode_latent(grade, bytes(data), into, height, width)
     except ValueError as error:
         raise CorruptStreamError(str(error)) from None
     return into
@@ -226,9 +226,9 @@ def quantize(
     _check_zero_point(zero_point)
     steps = tables.steps(check_quality(quality))
     round256 = _round256(tables, quality)
-    if _native is None:
+    if native is None:
         return purecoder.quantize(latent, zero_point, steps, round256)
-    symbols = _native.quantize(np.ascontiguousarray(latent), steps, zero_point, round256)
+    symbols = native.quantize(np.ascontiguousarray(latent), steps, zero_point, round256)
     return np.frombuffer(symbols, np.int16).reshape(channels, height, width)
 
 
@@ -244,10 +244,10 @@ def dequantize(
     _check_shape(symbols.shape, tables)
     _check_zero_point(zero_point)
     steps, recon = tables.steps(check_quality(quality)), _recon(tables, quality)
-    if _native is None:
+    if native is None:
         return purecoder.dequantize(symbols, zero_point, steps, recon)
     channels, height, width = symbols.shape
-    latent = _native.dequantize(np.ascontiguousarray(symbols), recon, steps, zero_point)
+    latent = native.dequantize(np.ascontiguousarray(symbols), recon, steps, zero_point)
     return np.frombuffer(latent, np.int8).reshape(height, width, channels)
 
 

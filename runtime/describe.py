@@ -45,9 +45,19 @@ def describe_input(file: IO[bytes]) -> dict[str, Any]:
 
 
 def describe_package(path: Path) -> dict[str, Any]:
-    """A package's manifest, briefly: kind, file size, name, architecture, model id, stride, latent channels, any tile."""
+    """A package's manifest, briefly: kind, file size, name, architecture, model id, stride, latent channels, and tile and
+    smoothing where it has them."""
     manifest = read_manifest(path)
-    keys = ("name", "description", "architecture", "model_id", "stride", "latent_channels", "tile")
+    keys = (
+        "name",
+        "description",
+        "architecture",
+        "model_id",
+        "stride",
+        "latent_channels",
+        "tile",
+        "smoothing",
+    )
     return {
         "kind": "package",
         "bytes": path.stat().st_size,

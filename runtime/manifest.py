@@ -8,12 +8,15 @@ from typing import Any
 
 from .errors import BadPackageError
 
-FORMAT = (
+FORMAT = 4  # 3 has no smoothing
+OLDEST = (
     3  # 1 and 2, of development versions, had one latent step for all channels, and planes coded row by row
 )
 MEMBERS = ("encoder.tflite", "decoder.tflite", "entropy.bin")
 MAX_STRIDE = 256
 MAX_TILE = 4096
+MAX_SMOOTHING = 255
+REACH = 8  # pixels on either side of a block's border that smoothing changes, see smoothing.py
 # Latent values per pixel: keeps what a stream can make the decoder allocate in proportion to its pixels.
 MAX_LATENT_DENSITY = 4
 
@@ -35,7 +38,7 @@ def parse_manifest(data: bytes) -> dict[str, Any]:
         raise BadPackageError(
             f"the package has format {version}, and this edgepress reads up to {FORMAT}: upgrade edgepress"
         )
-    if version < FORMAT:
+    if version < OLDEST:
         raise BadPackageError(
             f"the package has the old format {version}: make it anew from its model with `edgepress optimize`"
         )
@@ -46,6 +49,11 @@ def parse_manifest(data: bytes) -> dict[str, Any]:
     stride = _integer(manifest, "stride", 1, MAX_STRIDE)
     if "tile" in manifest and _integer(manifest, "tile", stride, MAX_TILE) % stride:
         raise BadPackageError("the manifest's tile must be a multiple of its stride")
+    smoothing = _integer(manifest, "smoothing", 0, MAX_SMOOTHING) if "smoothing" in manifest else 0
+    if smoothing and not smoothable(stride, manifest.get("tile")):
+        raise BadPackageError(
+            f"the manifest's smoothing needs a stride that is a multiple of {2 * REACH}, and no tile"
+        )
     _integer(manifest, "latent_channels", 1, min(4096, MAX_LATENT_DENSITY * stride * stride))
     _integer(manifest, "zero_point", -128, 127)
     _object(manifest, "provenance")
@@ -59,6 +67,11 @@ def parse_manifest(data: bytes) -> dict[str, Any]:
         _integer(member, "bytes", 0, 1 << 31, f"members.{name}.")
         _text(member, "sha256", "[0-9a-f]{64}", f"members.{name}.")
     return manifest
+
+
+def smoothable(stride: int, tile: int | None) -> bool:
+    """Whether there can be smoothing: of blocks that have two halves, in images with nothing but blocks to cut them."""
+    return stride % (2 * REACH) == 0 and not tile
 
 
 def dump_manifest(manifest: dict[str, Any]) -> bytes:

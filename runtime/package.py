@@ -38,6 +38,8 @@ class Package:
         tables: the entropy tables, for `latent_channels` channels.
         stride: pixels per latent position, on both axes.
         tile: side in pixels of the only image that the networks take, a multiple of the stride; None: any size.
+        smoothing: up to which size steps between blocks are smoothed, in 1/32 of a grey level for each unit of the latent
+            step; 0: none is (see smoothing.py).
         zero_point: of the int8 latents.
         model_id: the 3 bytes by which an .epx file names the package that it needs.
         path: the file that the package was read from.
@@ -65,7 +67,8 @@ class Package:
         self.tile: int | None = manifest.get("tile")
         self.latent_channels: int = manifest["latent_channels"]
         self.zero_point: int = manifest["zero_point"]
-        self.model_id = _model_id(entropy_bin, self.decoder)
+        self.smoothing: int = manifest.get("smoothing", 0)
+        self.model_id = _model_id(entropy_bin, self.decoder, self.smoothing)
         if self.model_id.hex() != manifest["model_id"]:
             raise BadPackageError("the package is damaged: its model id does not match its contents")
         entropy = manifest["entropy"]
@@ -131,6 +134,7 @@ def write_package(
     figures: dict[str, Any],
     description: str,
     tile: int | None = None,
+    smoothing: int = 0,
 ) -> Package:
     """Write a package, atomically, and return it as `read_package` would; equal arguments give equal bytes.
 
@@ -146,6 +150,8 @@ def write_package(
         description: one line for lists.
         tile: side in pixels of the only image that the networks take (a multiple of the stride, at most 4096), when they
             are of fixed size; images are then coded in tiles of it.
+        smoothing: 0..255, how large a step between blocks of stride x stride pixels may be for the decoder to smooth it, in
+            1/32 of a grey level for each unit of the latent step; the stride must be a multiple of 16 then, without a tile.
 
     Raises:
         BadPackageError: arguments that `read_package` would not accept.
@@ -160,9 +166,10 @@ def write_package(
         "name": name,
         "architecture": architecture,
         "description": description,
-        "model_id": _model_id(contents["entropy.bin"], decoder).hex(),
+        "model_id": _model_id(contents["entropy.bin"], decoder, smoothing).hex(),
         "stride": stride,
         **({} if tile is None else {"tile": tile}),
+        **({"smoothing": smoothing} if smoothing else {}),
         "latent_channels": tables.channels,
         "zero_point": zero_point,
         "entropy": {"sets": tables.sets, "bank": tables.bank, "bank_values": int(tables.bank_freq.size)},
@@ -228,5 +235,7 @@ def _manifest(data: bytes, members: dict[str, archive.Member]) -> dict[str, Any]
     return parse_manifest(archive.content(data, members[_MANIFEST]))
 
 
-def _model_id(entropy: bytes, decoder: bytes) -> bytes:
-    return hashlib.sha256(entropy + decoder).digest()[:3]
+def _model_id(entropy: bytes, decoder: bytes, smoothing: int) -> bytes:
+    """Of all that makes pixels of a stream."""
+    settings = str(smoothing).encode() if smoothing else b""
+    return hashlib.sha256(entropy + decoder + settings).digest()[:3]

@@ -21,7 +21,7 @@ class TrainConfig:
     """Everything that determines the weights, apart from the images.
 
     model: name in `train.models.MODELS`. loss: "hybrid" (a, b, c, vgg, vgg_blocks) or "rd" (trade, structure,
-    fine, seams, step_min, step_max). init: a `.keras` file to start from. klt: start `photo` as a block
+    fine, step_min, step_max). init: a `.keras` file to start from. klt: start `photo` as a block
     transform codec (`train.klt`).
     steps, batch, crop, seed; lr: peak Adam rate (`pace` of it for the transform of `photo`), warmup: steps to reach
     it, then cosine to lr / 100. ema: decay of the
@@ -41,7 +41,6 @@ class TrainConfig:
     trade: float = 0.4
     structure: float = 0.0
     fine: float = 0.0
-    seams: float = 0.0
     step_min: float = 1.0
     step_max: float = 20.0
     steps: int = 10_000
@@ -74,8 +73,6 @@ class TrainConfig:
         for name in ("structure", "fine"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")
-        if self.seams < 0:
-            raise ValueError(f"seams must not be negative, not {self.seams}")
         if self.structure and self.crop < STRUCTURE_SIDE:
             raise ValueError(
                 f"structure needs crops of at least {STRUCTURE_SIDE} pixels, not crop = {self.crop}"

@@ -70,7 +70,7 @@ def make_objective(config: TrainConfig, images: ImageFolder) -> Objective:
         grain=int8_grain(split(model)[0], crops, LATENT_UNIT),
         step_range=(config.step_min, config.step_max),
         trade=config.trade,
-        distortion=Distortion(config.structure, config.fine, config.seams),
+        distortion=Distortion(config.structure, config.fine),
         seed=config.seed,
     )
 

@@ -58,76 +58,33 @@ def structural_loss(x, y, fine: float = 0.0):
     return total
 
 
-BLOCK = 8  # pixels between the seams that a block transform of 16x16 pixels in two levels can leave
-HIDING = (
-    6 / 255
-)  # root mean square of an image's own steps between pixels that halves what an error among them counts
-UNSEEN = 1 / 255  # a step across a border that is not seen
-
-
-def seam_loss(x, y):
-    """What is to be seen of the seams between blocks of `BLOCK` pixels in y (B, H, W, 3), per image (B,).
-
-    The squared error of the steps across the blocks' borders, each the mean along the side of a block, so that noise does not
-    count; and the less the more steps x has in the two blocks beside it. H and W must be multiples of `BLOCK`, 2 at least,
-    that are known when a graph is made.
-    """
-    return 0.5 * (_seams(x, y) + _seams(*(ops.transpose(t, (0, 2, 1, 3)) for t in (x, y))))
-
-
-def _seams(x, y):
-    """Those between columns of blocks."""
-    height, width = x.shape[1:3]
-    rows, columns = height // BLOCK, width // BLOCK
-
-    def across(t):
-        """Steps across the borders: (B, rows, BLOCK, columns - 1, C)."""
-        t = ops.reshape(t, (-1, rows, BLOCK, columns, BLOCK, t.shape[-1]))
-        return t[:, :, :, 1:, 0] - t[:, :, :, :-1, -1]
-
-    down = ops.square(x[:, 1:, :-1] - x[:, :-1, :-1])
-    aside = ops.square(x[:, :-1, 1:] - x[:, :-1, :-1])
-    steps = ops.pad(ops.mean(down + aside, axis=-1, keepdims=True), ((0, 0), (0, 1), (0, 1), (0, 0)))
-    within = ops.average_pool(steps, BLOCK, BLOCK)  # (B, rows, columns, 1)
-    seen = HIDING**2 / (HIDING**2 + (within[:, :, 1:] + within[:, :, :-1]) / 2)
-    wrong = ops.square(ops.relu(ops.abs(ops.mean(across(y) - across(x), axis=2)) - UNSEEN))
-    return ops.mean(wrong * seen, axis=(1, 2, 3))
-
-
 @dataclass(frozen=True)
 class Distortion:
-    """255^2 MSE, 1 - MS-SSIM (nearly) and seams as one figure, of the size of 255^2 MSE.
+    """255^2 MSE and 1 - MS-SSIM, nearly, as one figure of the size of 255^2 MSE.
 
     structure: 0..1, share of `structural_loss` instead of MSE. fine: 0..1, share of that which is 1 - SSIM at the finest scale.
-    seams: weight of 255^2 `seam_loss` beside both.
     """
 
     structure: float = 0.0
     fine: float = 0.0
-    seams: float = 0.0
 
     @property
     def names(self) -> tuple[str, ...]:
         """Of what `parts` returns."""
-        return ("mse", *(("structural",) if self.structure else ()), *(("seams",) if self.seams else ()))
+        return ("mse", "structural") if self.structure else ("mse",)
 
     def parts(self, x, y) -> dict:
         """What goes into it, unweighted, each (B,); those without weight are left out."""
         found = {"mse": 255.0**2 * mse(x, y)}
         if self.structure:
             found["structural"] = structural_loss(x, y, self.fine)
-        if self.seams:
-            found["seams"] = 255.0**2 * seam_loss(x, y)
         return found
 
     def total(self, parts: dict):
         """Of what `parts` returned."""
-        lost = (1 - self.structure) * parts["mse"]
-        if self.structure:
-            lost = lost + self.structure * STRUCTURE_UNIT * parts["structural"]
-        if self.seams:
-            lost = lost + self.seams * parts["seams"]
-        return lost
+        if not self.structure:
+            return parts["mse"]
+        return (1 - self.structure) * parts["mse"] + self.structure * STRUCTURE_UNIT * parts["structural"]
 
     def __call__(self, x, y):
         return self.total(self.parts(x, y))

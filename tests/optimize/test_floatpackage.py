@@ -9,6 +9,7 @@ import skimage.data
 from edgepress.bench.codecs import make_codec
 from edgepress.bench.metrics import psnr
 from edgepress.runtime import Codec, EdgepressError
+from edgepress.runtime.smoothing import limit_of, smooth
 from edgepress.runtime.stream import parse_header
 
 SHIPPED = "optimize/shipped/conv3.keras"
@@ -39,6 +40,18 @@ def test_it_is_the_package_with_finer_arithmetic(codec, root):
     assert abs(len(data) / len(package.encode(photo, 80)) - 1) < 0.2
     assert data == pickle.loads(pickle.dumps(codec)).encode(photo, 80)
     assert codec.facts()["macs_per_pixel"] > 1000
+
+
+def test_its_blocks_are_smoothed_as_the_package_does(codec, root):
+    package = Codec.load(root / PHOTO_PACKAGE)
+    photo = np.ascontiguousarray(skimage.data.rocket()[:96, :128])  # sky
+    shown = codec.decode(codec.encode(photo, 5))
+    codec._package.smoothing = 0
+    rough = codec.decode(codec.encode(photo, 5))
+    codec._package.smoothing = package.package.smoothing
+    assert not np.array_equal(shown, rough)
+    smooth(rough, 16, limit_of(package.package.tables, package.package.smoothing, 5))
+    np.testing.assert_array_equal(shown, rough)
 
 
 def test_wrong_parameters_are_one_clear_line(root, tmp_path):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from edgepress.optimize.cache import Cache
 from edgepress.optimize.candidates import Candidate
+from edgepress.optimize.errors import RecipeError
 from edgepress.optimize.evaluate import recipe_for
 from edgepress.optimize.keys import Images
+from edgepress.optimize.made import Made
 from edgepress.optimize.package_step import package_step, timing_step
 from edgepress.optimize.plan import Plan, quiet
 from edgepress.optimize.recipe import Recipe, load_recipe
@@ -43,6 +46,7 @@ ENDS = {"package", "timing"}
     ("change", "made_again"),
     [
         ({"codec": {"sets": 3}}, {"tables"}),
+        ({"codec": {"smoothing": 5}}, set()),
         ({"quantize": {"latent_unit": 0.5}}, {"int8", "tables"}),
         ({"prune": {"sparsity": 0.5}}, {"pruned", "floats", "compared", "int8", "tables"}),
         ({"channels": {"steps": 9}}, ALL - {"float", "rewritten", "dead"}),
@@ -106,6 +110,20 @@ def test_the_stages_follow_the_recipe(tmp_path):
     assert stages(load_recipe(None, {"channels": {"keep_macs": 0.5, "steps": 0}})) == [
         *("float", "rewritten", "channels", "pruned")
     ]
+
+
+@pytest.mark.parametrize(("stride", "tile"), [(8, 0), (24, 0), (16, 128)])
+def test_smoothing_of_blocks_without_halves_is_refused_at_once(tmp_path, stride, tile):
+    def latent(smoothing, stride, tile):
+        recipe = load_recipe(None, {"codec": {"smoothing": smoothing}})
+        plan = Plan(Source("", lambda *_: None, ""), IMAGES, recipe, Cache(tmp_path))
+        made = Made(None, {"latent": {"stride": stride, "tile": tile}})
+        plan.models["float"] = SimpleNamespace(get=lambda: made)
+        return plan.latent
+
+    assert latent(0, stride, tile)["stride"] == stride and latent(5, 32, 0)
+    with pytest.raises(RecipeError, match=r"codec\.smoothing .* set it to 0"):
+        latent(5, stride, tile)
 
 
 def test_a_source_is_known_by_its_content(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from edgepress.runtime import BadPackageError, Codec, UnknownModelError
 from edgepress.runtime import package as package_module
-from edgepress.runtime.manifest import FORMAT
+from edgepress.runtime.manifest import FORMAT, OLDEST
 from edgepress.runtime.package import read_manifest, read_package, shipped
 
 
@@ -166,7 +166,11 @@ def test_a_newer_format_asks_for_an_upgrade(altered):
 
 def test_an_old_format_asks_for_a_new_package(altered):
     with pytest.raises(BadPackageError, match="edgepress optimize"):
-        read_package(altered(lambda manifest: manifest.update(format=FORMAT - 1)))
+        read_package(altered(lambda manifest: manifest.update(format=OLDEST - 1)))
+
+
+def test_packages_from_before_smoothing_are_read(altered):
+    read_package(altered(lambda manifest: manifest.update(format=OLDEST)))
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def small(**changes):
     [
         small(model="conv3"),
         small(model="photo", loss="rd", lr=3e-4),
-        small(model="photo", loss="rd", klt=True, structure=0.2, fine=0.5, seams=4.0, crop=96),
+        small(model="photo", loss="rd", klt=True, structure=0.2, fine=0.5, crop=96),
     ],
     ids=["hybrid", "rd", "rd-structure"],
 )

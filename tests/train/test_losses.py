@@ -6,17 +6,13 @@ import skimage.data
 from skimage.metrics import structural_similarity
 
 from edgepress.train.losses import (
-    BLOCK,
     FINEST,
-    HIDING,
-    UNSEEN,
     Distortion,
     Perceptual,
     check_weights,
     hybrid_loss,
     hybrid_parts,
     mse,
-    seam_loss,
     ssim,
     structural_loss,
 )
@@ -55,75 +51,14 @@ def test_the_finest_scale_is_plain_ssim(pair):
     assert float(structural_loss(x, y, fine=0.25)[0]) == pytest.approx(mixed, abs=1e-5)
 
 
-def test_seams_are_the_steps_across_the_borders_of_blocks(pair):
-    """Against loops over the borders, one by one."""
-    x, y = (t.astype(float) for t in pair)
-    height, width, _ = x.shape
-
-    def activity(block):
-        rows, columns = (slice(i * BLOCK, (i + 1) * BLOCK) for i in block)
-        own = x[rows, columns]
-        beside = x[rows, columns.start : columns.stop + 1]
-        below = x[rows.start : rows.stop + 1, columns]
-        total = np.zeros((BLOCK, BLOCK))
-        for r in range(BLOCK):
-            for c in range(BLOCK):
-                if rows.start + r + 1 < height and columns.start + c + 1 < width:
-                    total[r, c] = (
-                        (beside[r, c + 1] - own[r, c]) ** 2 + (below[r + 1, c] - own[r, c]) ** 2
-                    ).mean()
-        return total.mean()
-
-    def between(first, second, steps):
-        seen = HIDING**2 / (HIDING**2 + (activity(first) + activity(second)) / 2)
-        return (np.maximum(np.abs(steps.mean(axis=0)) - UNSEEN, 0) ** 2 * seen).mean()
-
-    columns, rows = [], []
-    for r in range(height // BLOCK):
-        for c in range(width // BLOCK):
-            down, right = slice(r * BLOCK, (r + 1) * BLOCK), slice(c * BLOCK, (c + 1) * BLOCK)
-            if c:
-                at = c * BLOCK
-                wrong = (y[down, at] - y[down, at - 1]) - (x[down, at] - x[down, at - 1])
-                columns.append(between((r, c - 1), (r, c), wrong))
-            if r:
-                at = r * BLOCK
-                wrong = (y[at, right] - y[at - 1, right]) - (x[at, right] - x[at - 1, right])
-                rows.append(between((r - 1, c), (r, c), wrong))
-    expected = (np.mean(columns) + np.mean(rows)) / 2
-    assert expected > 1e-6
-    assert float(seam_loss(*(t[None] for t in pair))[0]) == pytest.approx(expected, rel=1e-3)
-
-
-def test_seams_are_of_blocks_and_hide_where_much_goes_on():
-    rng = np.random.default_rng(0)
-    levels = (
-        rng.uniform(-0.03, 0.03, (8, 8, 3)).repeat(16, 0).repeat(16, 1)
-    )  # an error of its own in every block
-
-    def seams(image, error):
-        x = image[None].astype("float32")
-        return float(seam_loss(x, x + error[None].astype("float32"))[0])
-
-    flat, busy = np.full((128, 128, 3), 0.5), rng.uniform(0, 1, (128, 128, 3))
-    assert seams(flat, np.zeros_like(flat)) == 0
-    assert seams(flat, levels) > 100 * seams(busy, levels)
-    assert seams(flat, levels) > 100 * seams(flat, np.roll(levels, (4, 4), (0, 1)))
-    assert seams(flat, levels / np.ptp(levels) * UNSEEN) == 0
-    noise = rng.normal(0, levels.std(), levels.shape)
-    assert seams(flat, levels) > 3 * seams(flat, noise)
-
-
 def test_a_distortion_is_the_sum_of_its_parts(pair):
     x, y = (t[None] for t in pair)
     error = 255**2 * float(mse(x, y)[0])
     assert float(Distortion()(x, y)[0]) == pytest.approx(error, rel=1e-5)
-    whole = Distortion(structure=0.25, fine=0.5, seams=3.0)
-    assert tuple(whole.parts(x, y)) == whole.names == ("mse", "structural", "seams")
-    structural, seams = float(structural_loss(x, y, 0.5)[0]), 255**2 * float(seam_loss(x, y)[0])
-    assert float(whole(x, y)[0]) == pytest.approx(
-        0.75 * error + 0.25 * 2000 * structural + 3 * seams, rel=1e-5
-    )
+    mixed = Distortion(structure=0.25, fine=0.5)
+    assert tuple(mixed.parts(x, y)) == mixed.names == ("mse", "structural")
+    structural = float(structural_loss(x, y, 0.5)[0])
+    assert float(mixed(x, y)[0]) == pytest.approx(0.75 * error + 0.25 * 2000 * structural, rel=1e-5)
 
 
 @pytest.fixture(scope="module")

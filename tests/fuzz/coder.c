@@ -8,6 +8,7 @@
  *   the same with tables from the input:    2 | channels | bank | seed | height | width | tables | stream
  *   encode a latent:                        4 | set | height | width | zero point | rounding | steps | latent (int8)
  *   quantize and dequantize:                3 | channels | zero point | rounding | steps | shifts | latent (int8)
+ *   smooth the borders of blocks:           5 | wrong | block | rows | columns | limit | pixels
  *
  * Properties: nothing is read or written out of bounds (address sanitizer), nothing undefined is done (undefined-
  * behaviour sanitizer), errors are ValueErrors, and symbols that were decoded are found again after encoding them. */
@@ -239,6 +240,24 @@ static void try_quantizer(Input *input) {
                                                   (char *)recon, 2 * channels, (char *)steps, steps_size, zero_point)));
 }
 
+/* Pixels of whole blocks, repeated where the input ends: flat ones are what is smoothed. Or sizes that do not fit. */
+static void try_smooth(Input *input) {
+    const int wrong = take(input);
+    const Py_ssize_t block = 2 * REACH * (1 + take(input) % 2), rows = 1 + take(input) % 3, columns = 1 + take(input) % 3;
+    const Py_ssize_t height = rows * block, width = columns * block, size = COLOURS * height * width;
+    const int limit = 1 + (take(input) << 8 | take(input)) % MAX_LIMIT;
+    PyObject *pixels = PyBytes_FromStringAndSize(NULL, size);
+    if (!pixels) fail("out of memory");
+    uint8_t *values = (uint8_t *)PyBytes_AsString(pixels);
+    for (Py_ssize_t i = 0; i < size; i++) values[i] = input->left || i < COLOURS ? take(input) : values[i - COLOURS];
+    PyObject *done = wrong % 4 ? call(smooth, Py_BuildValue("Onnni", pixels, height, width, block, limit))
+                               : call(smooth, Py_BuildValue("Onnni", pixels, height + (wrong & 16), width * (1 + (wrong >> 5)),
+                                                            block + (wrong & 8), limit - (wrong & 4) * MAX_LIMIT));
+    if (!done && wrong % 4) fail("an image of whole blocks is refused");
+    Py_XDECREF(done);
+    Py_DECREF(pixels);
+}
+
 /* The tables of packages, as tests/fuzz/seeds.py writes them: seven arrays a set, each after its length (uint32). */
 static void load_tables(const char *path) {
     FILE *file = fopen(path, "rb");
@@ -286,11 +305,13 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     Input input = {data, size};
-    const int what = take(&input) % 5;
+    const int what = take(&input) % 6;
     if (what == 2) {
         try_tables(&input);
     } else if (what == 3) {
         try_quantizer(&input);
+    } else if (what == 5) {
+        try_smooth(&input);
     } else {
         const int set = take(&input) % set_count;
         const Py_ssize_t most = MAX_VALUES / sets[set].channels;

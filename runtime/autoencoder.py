@@ -114,9 +114,8 @@ class Autoencoder:
         limit = TILE_PIXELS // package.stride**2
         halo = None if package.tile or rows * columns <= limit else self._halo(label)
         if halo is not None and label == "decoder" and package.smoothing:
-            halo += (
-                1  # smoothing looks half a block over the border, at what must be as it would be in one piece
-            )
+            # Smoothing looks half a block beyond a border, at what has to be as it would be in one piece.
+            halo += 1
         return pieces(rows, columns, halo, limit, package.stride, package.tile)
 
     def _halo(self, label: str) -> int | None:

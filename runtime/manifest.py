@@ -8,10 +8,8 @@ from typing import Any
 
 from .errors import BadPackageError
 
-FORMAT = 4  # 3 has no smoothing
-OLDEST = (
-    3  # 1 and 2, of development versions, had one latent step for all channels, and planes coded row by row
-)
+# 3 has no smoothing; 1 and 2, of development versions, had one latent step for all channels, and planes coded row by row.
+FORMAT, OLDEST = 4, 3
 MEMBERS = ("encoder.tflite", "decoder.tflite", "entropy.bin")
 MAX_STRIDE = 256
 MAX_TILE = 4096

@@ -39,7 +39,7 @@ static inline int32_t share_of(int32_t most, int32_t busy, int32_t limit) {
 static inline int16_t own_of(int32_t step, int spread) { return (int16_t)((step * spread + (1 << 12)) >> 13); }
 
 /* What of the sum of steps at the border is not the step's own, in 1/8 of levels. */
-static inline int32_t rest_of(int32_t sum, int32_t step) { return sum - ((step * 9 + (1 << 7)) >> 8); }
+static inline int32_t rest_of(int32_t sum, int32_t step) { return sum - ((step * SPREAD[REACH - 1] + (1 << 9)) >> 10); }
 
 /* Of shares of a step and of 32 rests. */
 static inline int16_t change_of(int32_t step, int32_t rest, int i) {

@@ -76,9 +76,8 @@ def ordered_map(
                 if stopped:
                     break
                 results.append(function(item))
-        except (
-            Exception
-        ) as raised:  # for the consumer to see, after the results before it; Ctrl-C does not wait for that
+        except Exception as raised:
+            # For the consumer to see, after the results before it. Ctrl-C does not wait for that.
             error = raised
         return _Done(results, error, (time.perf_counter() - start) / len(batch))
 

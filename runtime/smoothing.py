@@ -29,7 +29,7 @@ OUTER = REACH // 2  # pixels on either side, away from the border, between whose
 # photographs), and what of it is to be there instead, between the middles of the outer pixels.
 STEP = np.array([0, 0, 5, 10, 21, 36, 51, 110, 146, 205, 220, 235, 246, 251, 256, 256], np.int32)
 SLOPE = np.rint(256 * np.clip(0.5 + (np.arange(2 * REACH) + 0.5 - REACH) / 12, 0, 1)).astype(np.int32)
-CHANGE = SLOPE - STEP
+SPREAD, CHANGE = np.diff(STEP), SLOPE - STEP
 # The same for what is left between the two pixels at the border, in 1/16 of halves: all of it there, less and less beside it.
 REST = np.concatenate([np.arange(1, 2 * REACH, 2), np.arange(1 - 2 * REACH, 0, 2)]).astype(np.int32)
 
@@ -66,26 +66,22 @@ def _across(pixels: NDArray[np.uint8], block: int, limit: int) -> None:
     borders = width // block - 1
     # What a border reaches does not meet what the next one reaches: (segments, REACH, borders, 2 * REACH, colours)
     beside = slice(block // 2 - REACH, block // 2 + REACH)
-    inner = pixels[:, block // 2 : width - block // 2].reshape(
-        height // REACH, REACH, borders, block, colours
-    )
-    near = inner[:, :, :, beside].astype(np.int32)
+    inner = pixels[:, block // 2 : width - block // 2]
+    near = inner.reshape(height // REACH, REACH, borders, block, colours)[:, :, :, beside].astype(np.int32)
     left, right = (near[:, :, :, part].sum(axis=(1, 3)) for part in (slice(OUTER), slice(-OUTER, None)))
     step = right - left  # (segments, borders, colours), in 1/32 of levels
-    own = (
-        step[:, :, None] * np.diff(STEP)[:, None] + (1 << 12)
-    ) >> 13  # what of the pixels' steps is this one's
+    # What of the steps from pixel to pixel is this one's own, and how much else goes on
+    own = (step[:, :, None] * SPREAD[:, None] + (1 << 12)) >> 13
     busy = np.square(np.diff(near, axis=3) - own[:, None]).sum(axis=(1, 3, 4))
     flat = FLAT**2 * (2 * REACH - 1) * REACH * colours
     share = (flat << 8) // (flat + busy)
     most = np.abs(step).max(axis=2)
     share = np.where(most > limit, share * np.maximum(2 * limit - most, 0) // limit, share)
-    rest = (near[:, :, :, REACH] - near[:, :, :, REACH - 1]).sum(axis=1) - (
-        (step * 9 + (1 << 7)) >> 8
-    )  # in 1/8
-    change = (step[:, :, None] * CHANGE[:, None] + 32 * rest[:, :, None] * REST[:, None]) * share[
-        ..., None, None
-    ]
+    # What of the step between the two pixels at the border is not, in 1/8 of levels
+    middle = (near[:, :, :, REACH] - near[:, :, :, REACH - 1]).sum(axis=1)
+    rest = middle - ((step * SPREAD[REACH - 1] + (1 << 9)) >> 10)
+    change = step[:, :, None] * CHANGE[:, None] + 32 * rest[:, :, None] * REST[:, None]
+    change *= share[..., None, None]
     shown = np.clip(near + ((change + (1 << 20)) >> 21)[:, None], 0, 255).astype(np.uint8)
     for border in range(borders):
         start = (border + 1) * block - REACH

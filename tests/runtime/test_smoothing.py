@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from randomtables import needs_native, quick, seeds
 
-from edgepress.runtime import Codec, autoencoder, smoothing
+from edgepress.runtime import Codec, autoencoder, coder, smoothing
 from edgepress.runtime.coder import native
 from edgepress.runtime.errors import BadPackageError
-from edgepress.runtime.package import read_package, write_package
+from edgepress.runtime.package import read_package
 from edgepress.runtime.smoothing import LEAST, MOST, STEP, limit_of, smooth
 
 BOTH = pytest.mark.parametrize("backend", ["python", pytest.param("native", marks=needs_native)])
@@ -158,8 +158,6 @@ def test_there_is_less_to_see_of_seams_in_a_sky():
 
 def codec_latent(codec, image, quality):
     """The latent that a decoder gets."""
-    from edgepress.runtime import coder
-
     package = codec.package
     symbols = codec.symbols(codec.encode(image, quality))
     return coder.dequantize(symbols, package.zero_point, package.tables, quality)
@@ -180,24 +178,15 @@ def test_tiles_are_smoothed_as_one_piece(astronaut, monkeypatch):
     assert not np.array_equal(codec.decode_array(data), whole)  # or the equality above could not fail
 
 
-def test_smoothing_is_part_of_a_package_and_of_its_id(tmp_path):
+def test_smoothing_is_part_of_a_package_and_of_its_id(tiny_writer, tmp_path):
     package = Codec.load("photo").package
     manifest = package.manifest
 
     def written(smoothing, **changes):
-        parts = dict(
-            name="p",
-            architecture="",
-            stride=package.stride,
-            zero_point=package.zero_point,
-            encoder=package.encoder,
-            decoder=package.decoder,
-            tables=package.tables,
-            provenance={},
-            figures={},
-            description="",
-        )
-        return write_package(tmp_path / f"{smoothing}.epm", smoothing=smoothing, **{**parts, **changes})
+        parts = {
+            name: getattr(package, name) for name in ("stride", "zero_point", "encoder", "decoder", "tables")
+        }
+        return tiny_writer(tmp_path / f"{smoothing}.epm", **{**parts, "smoothing": smoothing, **changes})
 
     same, none = written(manifest["smoothing"]), written(0)
     assert same.model_id == package.model_id != none.model_id

@@ -22,6 +22,7 @@ setup(
                     "encode",
                     "decode",
                     "smooth",
+                    "refine",
                 )
             ],
             define_macros=[("Py_LIMITED_API", "0x030A0000")],

@@ -21,6 +21,7 @@ from edgepress.runtime.tables import CONTEXTS, PASSES, QUALITIES, EntropyTables,
 from .fit_bank import BINS, LIMIT, Bank, fit_bank
 from .fit_contexts import Batch, ChannelFit, fit_channel
 from .fit_order import coding_order
+from .fit_refine import fit_refine
 
 DEFAULT_BANK = 64
 DEFAULT_ROUND = 112
@@ -108,6 +109,7 @@ def fit_tables(
             bank_radius=found.radius,
             bank_dead=_dead_zones(found, thinning),
             bank_freq=found.freq,
+            refine_w=np.stack([fit.refine_w for fit in fits]),
         )
     assert tables is not None
     return tables
@@ -115,11 +117,12 @@ def fit_tables(
 
 @dataclass(frozen=True)
 class _SetFit:
-    """One table set; `channels` in channel order, `order` uint16[C], `recon` int8[C,2]."""
+    """One table set; `channels` in channel order, `order` uint16[C], `recon` int8[C,2], `refine_w` uint8[C,4]."""
 
     channels: list[ChannelFit]
     order: NDArray[np.uint16]
     recon: NDArray[np.int8]
+    refine_w: NDArray[np.uint8]
 
 
 def _stack(latents: Sequence[NDArray[np.int8]], zero_point: int) -> list[NDArray[np.int16]]:
@@ -204,7 +207,11 @@ def _fit_set(
         for group, state in zip(symbols, maps, strict=True):
             # Where the plane is all zero, so are prediction and residual, and this is the coder's decay.
             state.update(contexts.magnitude(group[channel] - contexts.predict(group[channel], fit.mean_w)))
-    return _SetFit([fits[channel] for channel in range(channels)], order, _centroids(stacks, symbols, steps))
+    in_turn = [fits[channel] for channel in range(channels)]
+    recon = _centroids(stacks, symbols, steps)
+    predicted = np.array([fit.mean_w.any() for fit in in_turn])
+    refine_w = fit_refine(zip(stacks, symbols, strict=True), steps, recon, predicted)
+    return _SetFit(in_turn, order, recon, refine_w)
 
 
 def _quantize(values: NDArray[np.int16], steps: NDArray[np.uint16], round256: int) -> NDArray[np.int16]:

@@ -12,6 +12,7 @@
 
 #include "_coder_decode.h"
 #include "_coder_encode.h"
+#include "_coder_refine.h"
 #include "_coder_smooth.h"
 
 static void plan_destroy(PyObject *capsule) { plan_free(PyCapsule_GetPointer(capsule, "edgepress.plan")); }
@@ -304,6 +305,26 @@ static PyObject *dequantize(PyObject *self, PyObject *args) {
     return PyErr_NoMemory();
 }
 
+/* Changes `latent`, which the caller knows to be writable. */
+static PyObject *refine(PyObject *self, PyObject *args) {
+    const char *latent, *steps, *weights;
+    Py_ssize_t size, n_steps, n_weights, height, width;
+    int zero_point, done;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y#iy#y#nn", &latent, &size, &zero_point, &steps, &n_steps, &weights, &n_weights, &height, &width))
+        return NULL;
+    const Py_ssize_t channels = n_steps / 2, values = volume(channels, height, width);
+    if (values < 0) return NULL;
+    if (size != values || n_steps != 2 * channels || n_weights != REFINE_WEIGHTS * channels || !good_offsets(zero_point, 0))
+        return mismatch();
+    Py_BEGIN_ALLOW_THREADS;
+    done = refine_all((int8_t *)latent, zero_point, height, width, channels, (const uint16_t *)steps, (const uint8_t *)weights);
+    Py_END_ALLOW_THREADS;
+    if (!done) return PyErr_NoMemory();
+    Py_INCREF(Py_None);
+    return Py_None;
+}
+
 /* Changes `pixels`, which the caller knows to be writable. */
 static PyObject *smooth(PyObject *self, PyObject *args) {
     const char *pixels;
@@ -332,6 +353,7 @@ static PyMethodDef methods[] = {
     {"decode_latent", decode_latent, METH_VARARGS, "decode_latent(grade, data, latent, height, width): into an array of int8"},
     {"quantize", quantize, METH_VARARGS, "quantize(latent, steps, zero_point, round256) -> bytearray"},
     {"dequantize", dequantize, METH_VARARGS, "dequantize(symbols, recon, steps, zero_point) -> bytearray"},
+    {"refine", refine, METH_VARARGS, "refine(latent, zero_point, steps, weights, height, width): in place"},
     {"smooth", smooth, METH_VARARGS, "smooth(pixels, height, width, block, limit): in place"},
     {NULL, NULL, 0, NULL},
 };

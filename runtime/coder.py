@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from . import masking
 from .errors import CorruptStreamError, EdgepressError
+from .refine import refine
 from .tables import MAX_SYMBOL, EntropyTables, check_quality
 
 
@@ -202,13 +203,14 @@ def decode_latent(
         raise EdgepressError(f"the latent cannot be written into {into.dtype}{list(into.shape)}")
     if native is None:
         into[...] = dequantize(decode_symbols(data, shape, tables, quality), zero_point, tables, quality)
-        return into
+        return into  # refined already
     _check_zero_point(zero_point)
     grade = _grade(tables, quality, zero_point)
     try:
         native.decode_latent(grade, bytes(data), into, height, width)
     except ValueError as error:
         raise CorruptStreamError(str(error)) from None
+    _refine(into, zero_point, tables, quality)
     return into
 
 
@@ -245,10 +247,24 @@ def dequantize(
     _check_zero_point(zero_point)
     steps, recon = tables.steps(check_quality(quality)), _recon(tables, quality)
     if native is None:
-        return purecoder.dequantize(symbols, zero_point, steps, recon)
-    channels, height, width = symbols.shape
-    latent = native.dequantize(np.ascontiguousarray(symbols), recon, steps, zero_point)
-    return np.frombuffer(latent, np.int8).reshape(height, width, channels)
+        latent = purecoder.dequantize(symbols, zero_point, steps, recon)
+    else:
+        channels, height, width = symbols.shape
+        values = native.dequantize(np.ascontiguousarray(symbols), recon, steps, zero_point)
+        latent = np.frombuffer(values, np.int8).reshape(height, width, channels)
+    _refine(latent, zero_point, tables, quality)
+    return latent
+
+
+def _refine(latent: NDArray[np.int8], zero_point: int, tables: EntropyTables, quality: int) -> None:
+    """What is dequantized, refined in place (see refine.py)."""
+    if not tables.refines[quality - 1]:
+        return
+    steps, weights = tables.steps(quality), tables.refine_w[tables.set_for(quality)]
+    if native is None:
+        refine(latent, zero_point, steps, weights)
+    else:
+        native.refine(latent, zero_point, steps, weights, *latent.shape[:2])
 
 
 def _check_array(name: str, array: Any, dtype: type) -> None:

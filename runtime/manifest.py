@@ -8,8 +8,10 @@ from typing import Any
 
 from .errors import BadPackageError
 
-# 3 has no smoothing; 1 and 2, of development versions, had one latent step for all channels, and planes coded row by row.
-FORMAT, OLDEST = 4, 3
+# 4 has no refinement, 3 no smoothing either; 1 and 2, of development versions, had one latent step for all channels, and planes
+# coded row by row.
+FORMAT, OLDEST = 5, 3
+REFINED = 5  # from this format on tables say how values are refined
 MEMBERS = ("encoder.tflite", "decoder.tflite", "entropy.bin")
 MAX_STRIDE = 256
 MAX_TILE = 4096

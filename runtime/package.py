@@ -16,7 +16,7 @@ from typing import Any
 from . import archive
 from .errors import BadPackageError
 from .files import atomic_write, read_limited
-from .manifest import FORMAT, MEMBERS, dump_manifest, parse_manifest
+from .manifest import FORMAT, MEMBERS, REFINED, dump_manifest, parse_manifest
 from .tables import EntropyTables
 from .tflitecheck import check_model
 
@@ -73,7 +73,12 @@ class Package:
             raise BadPackageError("the package is damaged: its model id does not match its contents")
         entropy = manifest["entropy"]
         self.tables = EntropyTables.from_bytes(
-            entropy_bin, entropy["sets"], self.latent_channels, entropy["bank"], entropy["bank_values"]
+            entropy_bin,
+            entropy["sets"],
+            self.latent_channels,
+            entropy["bank"],
+            entropy["bank_values"],
+            refined=manifest["format"] >= REFINED,
         )
 
     @functools.cached_property

@@ -8,6 +8,7 @@ that symbols are recovered exactly on every machine.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,8 @@ class EntropyTables:
         bank_dead: uint8[M], how far beyond half a step, in 1/256 of it, a value must lie for the encoder to make it 1 or -1
             instead of 0 where this entry codes it: the price of its bits. For channels without a prediction.
         bank_freq: uint16[sum(2R+2)], frequencies of -R..R and of the escape of each entry; each entry sums to 2**14.
+        refine_w: uint8[K,C,4], how far a dequantized value moves toward its neighbours (see refine.py), in 1/128: weights of
+            straight and diagonal ones where all channels without weights are zero, and the same where one is not.
     """
 
     step16: NDArray[np.uint16]
@@ -61,6 +64,7 @@ class EntropyTables:
     bank_radius: NDArray[np.uint8]
     bank_dead: NDArray[np.uint8]
     bank_freq: NDArray[np.uint16]
+    refine_w: NDArray[np.uint8]
 
     def __post_init__(self) -> None:
         sets, channels = np.shape(self.order) if np.ndim(self.order) == 2 else (0, 0)
@@ -121,6 +125,11 @@ class EntropyTables:
         sizes = 2 * self.bank_radius.astype(np.int64) + 2
         return np.cumsum(sizes) - sizes
 
+    @cached_property
+    def refines(self) -> NDArray[np.bool_]:
+        """bool[100]: the qualities at which any channel is refined."""
+        return self.refine_w.any(axis=(1, 2))[self.set_of]
+
     def steps(self, quality: int) -> NDArray[np.uint16]:
         """uint16[C]: the quantization step of each channel in 1/16 of its int8 step, at least 16.
 
@@ -138,24 +147,28 @@ class EntropyTables:
         return b"".join(array.astype(array.dtype.newbyteorder("<")).tobytes() for array in arrays)
 
     @classmethod
-    def from_bytes(cls, data: bytes, sets: int, channels: int, bank: int, bank_values: int) -> EntropyTables:
+    def from_bytes(
+        cls, data: bytes, sets: int, channels: int, bank: int, bank_values: int, refined: bool = True
+    ) -> EntropyTables:
         """Read what `to_bytes` wrote.
 
         Args:
             data: the content of entropy.bin.
             sets, channels, bank, bank_values: K, C, M and the length of `bank_freq`, from the manifest.
+            refined: whether there is a `refine_w`, which packages up to format 4 have not; then it is all zeros.
 
         Raises:
             BadPackageError: sizes that are out of range or do not match `data`, or values that cannot be used.
         """
         _check_sizes(sets, channels, bank, bank_values)
         layout = _layout(sets, channels, bank, bank_values)
+        unread = {} if refined else {"refine_w": np.zeros(layout.pop("refine_w")[1], np.uint8)}
         expected = sum(np.dtype(dtype).itemsize * int(np.prod(shape)) for dtype, shape in layout.values())
         if len(data) != expected:
             raise BadPackageError(
                 f"the entropy tables have {len(data)} bytes, but the manifest says {expected}"
             )
-        arrays: dict[str, np.ndarray] = {}
+        arrays: dict[str, np.ndarray] = dict(unread)
         offset = 0
         for name, (dtype, shape) in layout.items():
             stored = np.dtype(dtype).newbyteorder("<")
@@ -203,6 +216,7 @@ def _layout(sets: int, channels: int, bank: int, values: int) -> dict[str, tuple
         "bank_radius": (np.uint8, (bank,)),
         "bank_dead": (np.uint8, (bank,)),
         "bank_freq": (np.uint16, (values,)),
+        "refine_w": (np.uint8, (sets, channels, 4)),
     }
 
 

@@ -189,6 +189,7 @@ def build_tables(channels: int = CHANNELS, bank: int = 12) -> Any:
         bank_radius=np.array(radii, np.uint8),
         bank_dead=np.zeros(bank, np.uint8),
         bank_freq=np.concatenate(frequencies),
+        refine_w=np.zeros((*shape, 4), np.uint8),
     )
 
 

@@ -9,6 +9,7 @@
  *   encode a latent:                        4 | set | height | width | zero point | rounding | steps | latent (int8)
  *   quantize and dequantize:                3 | channels | zero point | rounding | steps | shifts | latent (int8)
  *   smooth the borders of blocks:           5 | wrong | block | rows | columns | limit | pixels
+ *   refine a latent:                        6 | wrong | channels | height | width | zero point | steps | weights | latent (int8)
  *
  * Properties: nothing is read or written out of bounds (address sanitizer), nothing undefined is done (undefined-
  * behaviour sanitizer), errors are ValueErrors, and symbols that were decoded are found again after encoding them. */
@@ -258,6 +259,31 @@ static void try_smooth(Input *input) {
     Py_DECREF(pixels);
 }
 
+/* A latent of any size, of which the last channel is repeated where the input ends. Or sizes that do not fit. */
+static void try_refine(Input *input) {
+    const int wrong = take(input);
+    const Py_ssize_t channels = 1 + take(input) % 8, height = 1 + take(input) % 24, width = 1 + take(input) % 24;
+    const Py_ssize_t size = channels * height * width, less = wrong % 4 ? 0 : 1;
+    const int zero_point = (int8_t)take(input);
+    uint16_t steps[8];
+    uint8_t weights[REFINE_WEIGHTS * 8];
+    for (Py_ssize_t c = 0; c < channels; c++) {
+        steps[c] = take(input);
+        steps[c] = (uint16_t)(steps[c] << 8 | take(input));
+    }
+    for (Py_ssize_t i = 0; i < REFINE_WEIGHTS * channels; i++) weights[i] = take(input);
+    PyObject *latent = PyBytes_FromStringAndSize(NULL, size);
+    if (!latent) fail("out of memory");
+    uint8_t *values = (uint8_t *)PyBytes_AsString(latent);
+    for (Py_ssize_t i = 0; i < size; i++) values[i] = input->left || i < channels ? take(input) : values[i - channels];
+    PyObject *done = call(refine, Py_BuildValue("Oiy#y#nn", latent, zero_point, (char *)steps, 2 * channels - less * (wrong & 4) / 4,
+                                                (char *)weights, REFINE_WEIGHTS * channels - less * (wrong & 8) / 8,
+                                                height + less * (wrong & 16), width * (1 - less * (wrong & 32) / 16)));
+    if (!done && !less) fail("a latent cannot be refined");
+    Py_XDECREF(done);
+    Py_DECREF(latent);
+}
+
 /* The tables of packages, as tests/fuzz/seeds.py writes them: seven arrays a set, each after its length (uint32). */
 static void load_tables(const char *path) {
     FILE *file = fopen(path, "rb");
@@ -305,13 +331,15 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     Input input = {data, size};
-    const int what = take(&input) % 6;
+    const int what = take(&input) % 7;
     if (what == 2) {
         try_tables(&input);
     } else if (what == 3) {
         try_quantizer(&input);
     } else if (what == 5) {
         try_smooth(&input);
+    } else if (what == 6) {
+        try_refine(&input);
     } else {
         const int set = take(&input) % set_count;
         const Py_ssize_t most = MAX_VALUES / sets[set].channels;

@@ -39,6 +39,7 @@ def some_channels(tables: EntropyTables) -> EntropyTables:
         mean_w=tables.mean_w[:, chosen],
         ctx_w=tables.ctx_w[:, chosen],
         table_of=tables.table_of[:, chosen],
+        refine_w=tables.refine_w[:, chosen],
     )
 
 

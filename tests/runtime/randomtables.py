@@ -43,6 +43,8 @@ def random_tables(
         bank_radius=radius,
         bank_dead=rng.integers(0, 256, bank).astype(np.uint8),
         bank_freq=np.concatenate(freqs).astype(np.uint16),
+        refine_w=rng.integers(0, 256, (sets, channels, 4)).astype(np.uint8)
+        * (rng.random((sets, channels, 1)) < 0.3),
     )
 
 

@@ -132,6 +132,7 @@ def test_the_format_has_not_changed():
         bank_radius=np.array([2, 0], np.uint8),
         bank_dead=np.zeros(2, np.uint8),
         bank_freq=np.array([1000, 3000, 8000, 3000, 1000, 384, 16000, 384], np.uint16),
+        refine_w=np.zeros((1, 3, 4), np.uint8),
     )
     symbols = (rng.randint(-3, 4, (3, 40, 48)) * (rng.random_sample((3, 40, 48)) < 0.4)).astype(np.int16)
     data = coder.encode_symbols(symbols, tables, 1)  # with all four states

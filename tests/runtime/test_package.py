@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -169,8 +170,20 @@ def test_an_old_format_asks_for_a_new_package(altered):
         read_package(altered(lambda manifest: manifest.update(format=OLDEST - 1)))
 
 
-def test_packages_from_before_smoothing_are_read(altered):
-    read_package(altered(lambda manifest: manifest.update(format=OLDEST)))
+@pytest.mark.parametrize("old", range(OLDEST, FORMAT))
+def test_packages_from_before_values_were_refined_are_read(tiny_package, tmp_path, old):
+    contents, new = members(tiny_package), read_package(tiny_package)
+    manifest, added = json.loads(contents["manifest.json"]), new.tables.refine_w.size
+    entropy = contents["entropy.bin"] = contents["entropy.bin"][:-added]
+    manifest["members"]["entropy.bin"] = {"bytes": len(entropy), "sha256": sha256(entropy).hexdigest()}
+    manifest.update(format=old, model_id=sha256(entropy + contents["decoder.tflite"]).hexdigest()[:6])
+    path = rebuild(tmp_path / "a.epm", {**contents, "manifest.json": json.dumps(manifest)})
+    read = read_package(path)
+    assert not read.tables.refines.any()
+    np.testing.assert_array_equal(read.tables.bank_freq, new.tables.bank_freq)
+    manifest.update(format=FORMAT)  # which promises what is not there
+    with pytest.raises(BadPackageError, match="entropy tables have"):
+        read_package(rebuild(path, {**contents, "manifest.json": json.dumps(manifest)}))
 
 
 @pytest.mark.parametrize(

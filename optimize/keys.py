@@ -64,7 +64,7 @@ def digest(*parts: Any) -> str:
 def fingerprint(*modules: str) -> str:
     """Hash of the source of modules of this room and of all of ours that they import, and of the libraries' versions.
 
-    `work`, which calls them, is part of every hash, but not what it imports, or no stage would survive a change to another.
+    `work*`, which call them, are part of every hash, but not what they import, or no stage would survive a change to another.
     """
     waiting = [_ROOMS["optimize"] / f"{module}.py" for module in modules]
     seen: dict[Path, str] = {}
@@ -74,9 +74,9 @@ def fingerprint(*modules: str) -> str:
             source = path.read_text(encoding="utf-8")
             seen[path] = hashlib.sha256(source.encode()).hexdigest()
             waiting += _imported(path.parent, source)
-    work = (_ROOMS["optimize"] / "work.py").read_bytes()
     names = {f"{path.parent.name}/{path.name}": found for path, found in seen.items()}
-    names["work"] = hashlib.sha256(work).hexdigest()
+    for work in _ROOMS["optimize"].glob("work*.py"):
+        names[work.name] = hashlib.sha256(work.read_bytes()).hexdigest()
     return digest(names, {name: _version(name) for name in _LIBRARIES})
 
 

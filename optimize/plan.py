@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 from edgepress.runtime.manifest import smoothable
@@ -215,7 +216,7 @@ class Plan:
         models = {name: step.get() for name, step in self.models.items()}
         trained = self.qat and self.qat.get()
         self._begin("convert to TFLite", None)
-        made = _work().int8(
+        made = _work("_int8").int8(
             models, trained, self.layer(), self._images, self._recipe.quantize, not self.as_it_came.there()
         )
         self.floats.put(made.floats)
@@ -226,17 +227,17 @@ class Plan:
     def _floats(self) -> dict[str, FloatPair]:
         models = {name: step.get() for name, step in self.models.items()}
         self._begin("convert to float TFLite", None)
-        return _work().floats(models, self.layer())
+        return _work("_int8").floats(models, self.layer())
 
     def _as_it_came(self) -> dict[str, int]:
         first = self.models["float"].get()
         self._begin("convert the model as it came", None)
-        return _work().as_it_came(first, self.layer(), self._images)
+        return _work("_int8").as_it_came(first, self.layer(), self._images)
 
     def _compared(self) -> dict[str, FloatPair]:
         made = self._last.get()
         self._begin("convert to float16, dynamic-range and int16x8", None)
-        return _work().compared(made, self.layer(), self._images)
+        return _work("_int8").compared(made, self.layer(), self._images)
 
     def _fitted(self, networks: Step[Int8]) -> Callable[[], EntropyTables]:
         def fit() -> EntropyTables:
@@ -258,15 +259,13 @@ class Plan:
         def tune() -> Int8:
             made, known, latent = networks.get(), quantizer(), self.latent
             count = self._begin(says, settings.steps)
-            return getattr(_work(), module)(made, known, latent, self._images, settings, count)
+            return getattr(_work("_tuned"), module)(made, known, latent, self._images, settings, count)
 
         inputs = [networks, depends, self._images, settings]
         return Step(self._cache, part, INT8, (*_CONVERTER, module, "round_weights"), inputs, tune)
 
 
-def _work() -> Any:
-    """The module `work`, imported when there is something to do, since TensorFlow takes seconds."""
+def _work(what: str = "") -> Any:
+    """A module `work*`, imported when there is something to do, since TensorFlow takes seconds."""
     import_tensorflow_quietly()
-    from . import work
-
-    return work
+    return import_module(f".work{what}", __package__)

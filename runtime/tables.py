@@ -128,7 +128,7 @@ class EntropyTables:
     @cached_property
     def refines(self) -> NDArray[np.bool_]:
         """bool[100]: the qualities at which any channel is refined."""
-        return self.refine_w.any(axis=(1, 2))[self.set_of]
+        return np.asarray(self.refine_w.any(axis=(1, 2)))[self.set_of]
 
     def steps(self, quality: int) -> NDArray[np.uint16]:
         """uint16[C]: the quantization step of each channel in 1/16 of its int8 step, at least 16.

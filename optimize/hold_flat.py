@@ -30,7 +30,7 @@ def hold_flat(halves: Halves, least: float, most: float) -> NDArray[np.float32]:
     filled = np.maximum(z / most, z / least if least < 0 else 0.0).max(axis=0)
     factors = (1 / np.maximum(1.0, ROOM * filled)).astype(np.float32)
     maker = halves.encoder.output._keras_history.operation
-    found = _reading(halves.decoder)
+    found = reading(halves.decoder)
     linear = type(maker) is keras.layers.Conv2D and maker.activation.__name__ == "linear"
     if not linear or found is None or (factors == 1).all():
         return np.ones_like(factors)
@@ -44,19 +44,19 @@ def hold_flat(halves: Halves, least: float, most: float) -> NDArray[np.float32]:
     return factors
 
 
-def _reading(decoder: Any) -> list[tuple[Any, int]] | None:
+def reading(decoder: Any) -> list[tuple[Any, int]] | None:
     """The convolutions that read the input of a flat decoder, alone or as a part of a concatenation, and from which channel on;
     None when anything else does."""
-    reading = readers(decoder)
+    by_name = readers(decoder)
     found = []
-    for reader in reading[decoder.inputs[0].name]:
+    for reader in by_name[decoder.inputs[0].name]:
         first, using = 0, [reader]
         if type(reader) is keras.layers.Concatenate:
             parts = keras.tree.flatten(reader.input)
             place = [part is decoder.input for part in parts]
             if place.count(True) != 1:
                 return None
-            first, using = sum(part.shape[-1] for part in parts[: place.index(True)]), reading[reader.name]
+            first, using = sum(part.shape[-1] for part in parts[: place.index(True)]), by_name[reader.name]
         if any(type(layer) is not keras.layers.Conv2D or layer.groups > 1 for layer in using):
             return None
         found += [(layer, first) for layer in using]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgepress.runtime.tables import EntropyTables
 
+from .center_grays import center_grays
 from .convert import FloatPair, Job, Pair, convert
 from .graph import run
 from .hold_flat import hold_flat
@@ -51,6 +52,7 @@ def tune_both(
     facts = {"trade": found.trade, "loss_before": found.loss_before, "loss_after": found.loss_after}
     halves = _halves(found.encoder, found.decoder, latent)
     least, most = ((end - made.pair.zero_point) * made.pair.scale for end in (-128, 127))
+    center_grays(halves, least)
     held = made.latent.coarser(hold_flat(halves, least, most))
     return _again_int8(replace(made, latent=held, facts={**made.facts, "rd": facts}), halves, images)
 

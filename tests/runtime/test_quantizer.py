@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from randomtables import needs_native, quick, random_tables, seeds, shapes
 
 from edgepress.runtime import coder, masking, purecoder
+from edgepress.runtime.refine import refine
 
 
 @needs_native
@@ -22,7 +23,9 @@ def test_quantizers_agree(seed, size, zero_point, quality):
     assert np.array_equal(symbols, purecoder.quantize(latent, zero_point, steps, round256))
     recon = tables.recon[tables.set_for(quality)]
     again = coder.dequantize(symbols, zero_point, tables, quality)
-    assert np.array_equal(again, purecoder.dequantize(symbols, zero_point, steps, recon))
+    expected = purecoder.dequantize(symbols, zero_point, steps, recon)
+    refine(expected, zero_point, steps, tables.refine_w[tables.set_for(quality)])
+    assert np.array_equal(again, expected)
 
 
 @pytest.mark.parametrize("step16", [16, 32, 48, 1000, 65535])
@@ -163,6 +166,7 @@ def test_quantizer_rounds_and_reconstructs_as_specified():
         gain=np.array([512], np.uint16),  # which are 10.5 int8 steps
         round256=np.full(100, 64, np.uint16),  # up from three quarters of a step
         recon=np.array([[[64, -32]]], np.int8),  # half a step toward zero; a quarter away from it
+        refine_w=np.zeros((1, 1, 4), np.uint8),
     )
     latent = np.array([0, 7, 8, 18, 19, -7, -8, -18, -19, 100, -128], np.int8).reshape(1, -1, 1)
     symbols = coder.quantize(latent, 0, tables, 30)

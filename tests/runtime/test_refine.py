@@ -137,8 +137,8 @@ def test_a_slow_slope_comes_back_nearer_to_what_it_was():
     for quality in (5, 15):
         data = coder.encode_latent(latent, zero_point, tables, quality)
         weights, errors = tables.refine_w[tables.set_for(quality)].any(axis=1) / tables.steps(quality), []
-        for given in (plain, tables):
-            seen = coder.decode_latent(data, shape, zero_point, given, quality)
+        for used in (plain, tables):
+            seen = coder.decode_latent(data, shape, zero_point, used, quality)
             errors.append(np.square((seen - latent.astype(float)) * weights).sum())
         assert errors[1] < 0.8 * errors[0], (quality, errors)
     assert not tables.refines[74:].any()  # where steps are fine, no time is spent

@@ -104,13 +104,17 @@ def overfitting(results: Results) -> str:
 
 
 def photo(results: Results) -> str:
-    """BD-rates of the default package, and of its peers on Kodak."""
+    """BD-rates of the default package and of the one for MS-SSIM, and of their peers on Kodak."""
     val, kodak = results("val"), results("kodak")
-    rows = [
-        _rates(f"{_count(val)} validation photographs, 512x512", val, "photo", "**"),
-        _rates(f"{_count(kodak)} Kodak photographs, 768x512", kodak, "photo", "**"),
-    ]
-    names = {"webp": "WebP", "jp2": "JPEG 2000", "avif": "AVIF (speed 8)"}
+    sets = {f"{_count(val)} validation photographs, 512x512": val, f"{_count(kodak)} Kodak photographs, 768x512": kodak}
+    rows = [_rates(f"`photo`, {title}", found, "photo", "**") for title, found in sets.items()]
+    rows += [_rates(f"`photo-ssim`, {title}", found, "photo-ssim", "") for title, found in sets.items()]
+    names = {
+        "webp": "WebP",
+        "jp2": "JPEG 2000",
+        "avif": "AVIF (speed 8)",
+        "jpeg:subsampling=444": "JPEG 4:4:4",
+    }
     rows += [_rates(f"{title} on Kodak", kodak, name, "") for name, title in names.items()]
     return _table(
         [

@@ -72,8 +72,8 @@ def medians(found: dict[str, Any]) -> dict[str, Any]:
 KODAK = "--qualities 5,15,25,40,55,70,80,90 --no-time"
 JOBS = {
     "kodak": Job(
-        f"edgepress bench --images {{data}}/kodak --codec jpeg --codec photo --codec webp --codec jp2 --codec avif "
-        f"{KODAK} --json OUT --plot docs/rate-distortion.png",
+        f"edgepress bench --images {{data}}/kodak --codec jpeg --codec jpeg:subsampling=444 --codec photo --codec photo-ssim "
+        f"--codec webp --codec jp2 --codec avif {KODAK} --json OUT --plot docs/rate-distortion.png",
         slim,
     ),
     "kodak-jpeg-unoptimized": Job(
@@ -86,8 +86,8 @@ JOBS = {
         slim,
     ),
     "val": Job(
-        "edgepress bench --images {data}/val --codec jpeg --codec photo --qualities 5,15,25,40,55,70,80,90,97 --no-time "
-        "--json OUT",
+        "edgepress bench --images {data}/val --codec jpeg --codec photo --codec photo-ssim "
+        "--qualities 5,15,25,40,55,70,80,90,97 --no-time --json OUT",
         slim,
     ),
     "study": Job(

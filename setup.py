@@ -13,6 +13,7 @@ setup(
                     "plan",
                     "vector",
                     "grade",
+                    "contexts",
                     "lookup",
                     "model",
                     "masking",

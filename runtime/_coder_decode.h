@@ -386,18 +386,16 @@ static void deliver(const Model *model, const int16_t *symbols, ptrdiff_t channe
         for (ptrdiff_t x = 0; x < model->width; x++) *out++ = symbols[row_of(model, y, x % 2) + x / 2];
 }
 
-/* A tile of eight columns and `deep` channels of maps, which have room for it, and as much of it as is there to a latent. */
+/* A tile of maps, which have room for it, and what of it is there, `wide` columns and `deep` channels, to a latent. */
 static inline void tile_to_latent(const int8_t *even, const int8_t *odd, ptrdiff_t stride, ptrdiff_t deep, ptrdiff_t wide,
                                   ptrdiff_t channels, int8_t *out) {
-    uint64_t tile[8] = {0};
+    Bytes tile[TILE] = {{0}};
     for (ptrdiff_t d = 0; d < deep; d++, even += stride, odd += stride) {
-        uint8_t both[8];
-        memcpy(both, even, 4);
-        memcpy(both + 4, odd, 4);
-        memcpy(&tile[d], both, 8);
+        memcpy(&tile[d], even, TILE / 2);
+        memcpy((int8_t *)&tile[d] + TILE / 2, odd, TILE / 2);
     }
-    transpose_8x8(tile);
-    for (int i = 0; i < 8; i++)
+    transpose(tile);
+    for (int i = 0; i < TILE; i++)
         if (TILE_ORDER[i] < wide) memcpy(out + TILE_ORDER[i] * channels, &tile[i], (size_t)deep);
 }
 
@@ -409,7 +407,7 @@ static inline void zeros_to_latent(int8_t zero_point, ptrdiff_t deep, ptrdiff_t 
 /* Maps of zeros beside those that are used, for tiles that have both. */
 static void fill_unused(const Sink *sink, ptrdiff_t channels, const Model *model) {
     for (ptrdiff_t c = 0; c < channels; c++) {
-        const ptrdiff_t first = c / 8 * 8;
+        const ptrdiff_t first = c / TILE * TILE;
         if (!sink->used[c] && any_used(sink->used + first, channels - first))
             memset(sink->planes + c * sink->stride, sink->grade->zero_point, (size_t)model->size);
     }
@@ -421,19 +419,20 @@ VECTOR static void to_latent(const Sink *sink, ptrdiff_t channels, const Model *
     for (ptrdiff_t first = 0; first < channels; first += TILE_CHANNELS) {
         const ptrdiff_t last = channels - first < TILE_CHANNELS ? channels : first + TILE_CHANNELS;
         for (ptrdiff_t y = 0; y < model->height; y++)
-            for (ptrdiff_t x = 0; x < width; x += 8)
-                for (ptrdiff_t c = first; c < last; c += 8) {
+            for (ptrdiff_t x = 0; x < width; x += TILE)
+                for (ptrdiff_t c = first; c < last; c += TILE) {
+                    const ptrdiff_t deep = last - c < TILE ? last - c : TILE, wide = width - x < TILE ? width - x : TILE;
                     const int8_t *even = sink->planes + c * stride + row_of(model, y, 0) + x / 2;
                     const int8_t *odd = sink->planes + c * stride + row_of(model, y, 1) + x / 2;
                     int8_t *out = sink->latent + (y * width + x) * channels + c;
-                    if (!any_used(sink->used + c, last - c))
-                        zeros_to_latent((int8_t)sink->grade->zero_point, last - c < 8 ? last - c : 8, width - x < 8 ? width - x : 8,
-                                        channels, out);
-                    else if (last - c >= 8 && width - x >= 8) /* as constants they make the loops disappear */
-                        tile_to_latent(even, odd, stride, 8, 8, channels, out);
-                    else
-                        tile_to_latent(even, odd, stride, last - c < 8 ? last - c : 8, width - x < 8 ? width - x : 8, channels,
-                                       out);
+                    if (!any_used(sink->used + c, deep))
+                        zeros_to_latent((int8_t)sink->grade->zero_point, deep, wide, channels, out);
+                    else if (deep < TILE)
+                        tile_to_latent(even, odd, stride, deep, wide, channels, out);
+                    else if (wide < TILE)
+                        tile_to_latent(even, odd, stride, TILE, wide, channels, out);
+                    else /* as constants they make the loops disappear */
+                        tile_to_latent(even, odd, stride, TILE, TILE, channels, out);
                 }
     }
 }

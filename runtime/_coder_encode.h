@@ -222,9 +222,10 @@ static void source_fill(Source *source, const int8_t *latent, ptrdiff_t channels
     memset(source->masking, MASKING_NEUTRAL, (size_t)model->size);
     if (grade->masks) masking_map(latent, grade, channels, model, source->masking);
     find_used(latent, grade, model->height * model->width, channels, source->used);
-    for (ptrdiff_t c = 0; c < channels; c++) /* the borders are zeros */
-        memset(source->planes + c * source->stride, grade->zero_point, (size_t)model->size);
-    to_maps(latent, channels, model, source->used, 2 * source->stride, (int8_t *)source->planes);
+    for (ptrdiff_t c = 0; c < channels; c++)
+        if (any_used(source->used + c / TILE * TILE, channels - c / TILE * TILE))
+            memset(source->planes + c * source->stride, grade->zero_point, (size_t)model->size);
+    to_maps(latent, channels, model, source->used, (int8_t)grade->zero_point, 2 * source->stride, (int8_t *)source->planes);
 }
 
 /* A plane of a latent; returns whether it has symbols that are not zero. */

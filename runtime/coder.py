@@ -258,7 +258,7 @@ def _check_array(name: str, array: Any, dtype: type) -> None:
 
 
 def _check_shape(shape: tuple[int, ...], tables: EntropyTables) -> None:
-    if len(shape) != 3 or min(shape) < 1 or shape[0] != tables.channels:
+    if len(shape) != 3 or shape[0] != tables.channels or shape[1] < 1 or shape[2] < 1:
         raise EdgepressError(
             f"the latent shape (C, H, W) is {tuple(shape)}, but the tables have C={tables.channels}"
         )

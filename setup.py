@@ -14,6 +14,7 @@ setup(
                     "vector",
                     "grade",
                     "contexts",
+                    "lanes",
                     "lookup",
                     "model",
                     "masking",

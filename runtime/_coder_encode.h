@@ -6,6 +6,7 @@
 #ifndef EDGEPRESS_CODER_ENCODE_H
 #define EDGEPRESS_CODER_ENCODE_H
 
+#include "_coder_lanes.h"
 #include "_coder_lookup.h"
 #include "_coder_masking.h"
 #include "_coder_predict.h"
@@ -398,6 +399,14 @@ PUT(put_by_two_sparse, 0, 1)
 PUT(put_by_four, 1, 0)
 PUT(put_by_four_sparse, 1, 1)
 
+/* The same by four at once, where LANES are. */
+static void put_by_lanes(Encoder *e, const Plan *plan, const uint16_t *numbers, ptrdiff_t count) {
+    uint64_t states[STATES];
+    for (int i = 0; i < STATES; i++) states[i] = e->state[STATES - 1 - i];
+    e->count = (size_t)(put_lanes(plan, numbers, count, states, e->words + e->count) - e->words);
+    for (int i = 0; i < STATES; i++) e->state[i] = (uint32_t)states[STATES - 1 - i];
+}
+
 /* How many of `count` symbols that end with number `end` - 1 can be put at once. */
 static ptrdiff_t at_once(const Encoder *e, ptrdiff_t count, ptrdiff_t end) {
     if ((e->states != 2 && e->states != 4) || end % e->states) return 0;
@@ -408,7 +417,7 @@ static ptrdiff_t at_once(const Encoder *e, ptrdiff_t count, ptrdiff_t end) {
 
 /* The symbols `begin` to `end` of a plane. */
 static int put_codes(Encoder *e, const Plan *plan, int sparse, const uint16_t *numbers, ptrdiff_t begin, ptrdiff_t end) {
-    if (!words_reserve(e, (size_t)(end - begin) + STATES)) return 0;
+    if (!words_reserve(e, (size_t)(end - begin) + STATES)) return 0; /* lanes write four at a time */
     while (end > begin) {
         const ptrdiff_t many = at_once(e, end - begin, end);
         if (!many) {
@@ -418,6 +427,8 @@ static int put_codes(Encoder *e, const Plan *plan, int sparse, const uint16_t *n
         }
         if (e->states == 2)
             (sparse ? put_by_two_sparse : put_by_two)(e, plan, numbers + end, many);
+        else if (LANES)
+            put_by_lanes(e, plan, numbers + end, many);
         else
             (sparse ? put_by_four_sparse : put_by_four)(e, plan, numbers + end, many);
         end -= many;

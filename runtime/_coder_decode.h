@@ -22,6 +22,7 @@ typedef struct {
     uint32_t state[STATES];
     int states; /* how many are still in use, see _coder_encode.h */
     int sparse; /* whether the last plane was */
+    int few;    /* whether the last plane has but symbols from -FEW / 2 on */
     const char *error;
 } Decoder;
 
@@ -240,15 +241,15 @@ static void take_escapes(Decoder *d, Model *model, ptrdiff_t begin, ptrdiff_t en
     }
 }
 
-/* The magnitudes of symbols; returns whether any is an escape. */
-VECTOR static int magnitudes_of(const int16_t *restrict symbols, ptrdiff_t size, uint8_t *restrict mag) {
-    int escapes = 0;
+/* The magnitudes of symbols; returns the bits of them all together. */
+VECTOR static uint16_t magnitudes_of(const int16_t *restrict symbols, ptrdiff_t size, uint8_t *restrict mag) {
+    uint16_t bits = 0;
     for (ptrdiff_t i = 0; i < size; i++) {
-        const int16_t symbol = symbols[i];
-        mag[i] = (uint8_t)(symbol < 0 ? -symbol : symbol);
-        escapes |= symbol == ESCAPE;
+        const uint16_t magnitude = (uint16_t)(symbols[i] < 0 ? -symbols[i] : symbols[i]);
+        mag[i] = (uint8_t)magnitude;
+        bits |= magnitude;
     }
-    return escapes;
+    return bits;
 }
 
 static void decode_pass(Decoder *d, Model *model, int pass, const Plan *plan, int channel, Work *work) {
@@ -267,7 +268,9 @@ static void decode_pass(Decoder *d, Model *model, int pass, const Plan *plan, in
         symbols[i] = take_symbol(entries[model->contexts[i]], &d->state[turn]);
         refill(d, (uint32_t)k++);
     }
-    if (magnitudes_of(symbols + first, size, model->mag + first)) take_escapes(d, model, begin, end, entries, symbols);
+    const uint16_t bits = magnitudes_of(symbols + first, size, model->mag + first);
+    if (bits >= FEW / 2) d->few = 0;
+    if (bits & (uint16_t)ESCAPE) take_escapes(d, model, begin, end, entries, symbols);
 }
 
 /* ---- planes with a prediction ---- */
@@ -356,6 +359,7 @@ static void decode_predicted(Decoder *d, Model *model, const Entry *const *entri
 
 static void decode_plane(Decoder *d, Model *model, const Plan *plan, int channel, Work *work) {
     model_channel(model, plan, channel);
+    d->few = !model->predicted;
     if (model->predicted)
         decode_predicted(d, model, plan->entry_of + CONTEXTS * channel, work);
     else
@@ -375,10 +379,15 @@ typedef struct {
     ptrdiff_t stride;
 } Sink;
 
-static void deliver(const Model *model, const int16_t *symbols, ptrdiff_t channel, const Sink *sink) {
+static void deliver(const Decoder *d, const Model *model, const int16_t *symbols, ptrdiff_t channel, const Sink *sink) {
     if (sink->grade) {
+        const Grade *grade = sink->grade;
+        int8_t *values = sink->planes + channel * sink->stride;
         sink->used[channel] = 1;
-        grade_values(sink->grade, channel, symbols, model->size, sink->planes + channel * sink->stride);
+        if (d->few && FEW_AT_ONCE)
+            few_values(symbols, model->size, grade->values + FEW * channel, values);
+        else
+            grade_values(grade, channel, symbols, model->size, values);
         return;
     }
     int16_t *out = sink->symbols + channel * model->height * model->width;
@@ -458,14 +467,14 @@ static const char *decode_all(const Plan *plan, const uint8_t *data, ptrdiff_t s
     const int states = states_of(size);
     if (!states) return BAD_LENGTH;
     fetch_tables(plan);
-    Decoder d = {data + 4 * states, data + size, {0}, states, 1, NULL};
+    Decoder d = {data + 4 * states, data + size, {0}, states, 1, 0, NULL};
     for (int i = 0; i < states; i++) d.state[i] = word_at(data + 4 * i) | word_at(data + 4 * i + 2) << 16;
     for (ptrdiff_t i = 0; i < plan->channels && !d.error; i++) {
         const int channel = plan->order[i], flag = decode_bit(&d, flag_one(model));
         flag_update(model, flag);
         if (flag) {
             decode_plane(&d, model, plan, channel, work);
-            if (!d.error) deliver(model, work->symbols, channel, sink);
+            if (!d.error) deliver(&d, model, work->symbols, channel, sink);
         }
         model_update(model, flag);
     }

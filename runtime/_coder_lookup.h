@@ -3,6 +3,7 @@
 #ifndef EDGEPRESS_CODER_LOOKUP_H
 #define EDGEPRESS_CODER_LOOKUP_H
 
+#include "_coder_grade.h"
 #include "_coder_model.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -18,9 +19,22 @@ __attribute__((target("avx512f"))) static void look_up_wide(const uint8_t *restr
     }
 }
 
+/* What few symbols become, 32 at a time. */
+__attribute__((target("avx512bw"))) static void few_values(const int16_t *restrict symbols, ptrdiff_t size,
+                                                           const int16_t *restrict values, int8_t *restrict out) {
+    const __m512i table = _mm512_loadu_si512(values);
+    for (ptrdiff_t i = 0; i < size; i += FEW) {
+        const __m512i found = _mm512_permutexvar_epi16(_mm512_loadu_si512(symbols + i), table); /* by the lower bits */
+        _mm256_storeu_si256((__m256i *)(out + i), _mm512_cvtepi16_epi8(found));
+    }
+}
+
 #define WIDE __builtin_cpu_supports("avx512f")
+#define FEW_AT_ONCE __builtin_cpu_supports("avx512bw")
 #else
 #define WIDE 0
+#define FEW_AT_ONCE 0
+#define few_values(symbols, size, values, out)
 #define look_up_wide(table, contexts, count, found)
 #endif
 

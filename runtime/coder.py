@@ -52,7 +52,7 @@ if native is None:
 # By tables, and dropped with them: plans by set; for the C coder grades, which is the rest, by quality and zero point.
 _plans: weakref.WeakKeyDictionary[EntropyTables, dict[int, Any]] = weakref.WeakKeyDictionary()
 _grades: weakref.WeakKeyDictionary[EntropyTables, dict[tuple[int, int], Any]] = weakref.WeakKeyDictionary()
-_MAX_GRADES = 16  # of 30 kB for the default package
+_MAX_GRADES = 16  # of 50 kB for the default package
 
 
 def _grade(tables: EntropyTables, quality: int, zero_point: int) -> Any:

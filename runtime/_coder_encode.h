@@ -33,7 +33,7 @@ static int reserve(void *array, size_t size, size_t count, size_t more, size_t *
 typedef struct {
     uint32_t one;             /* the frequency of a flag that is 1, a multiple of 4, and the flag itself in the lowest bit */
     uint32_t escapes[PASSES]; /* how many there are behind each pass; with a prediction in the first, which is all of it */
-    int sparse;               /* whether few of its symbols write a word */
+    int sparse;               /* whether few of its symbols write a word, which lanes have no need to know */
 } Plane;
 
 /* Codes take the place of their planes. */
@@ -164,15 +164,14 @@ static int find_predicted(Model *model, Preview *preview, const Given *given, co
     return 1;
 }
 
-/* The codes of a map in the order of coding; both have room for some more. */
-static void in_order(const Model *model, const Preview *preview, const uint16_t *map, uint16_t *codes) {
-    enum { AT_ONCE = 8 };
+/* The codes of a map in the order of coding; both have room for a block more. */
+VECTOR static void in_order(const Model *model, const Preview *preview, const uint16_t *restrict map, uint16_t *restrict codes) {
     if (model->predicted) {
         for (ptrdiff_t k = 0; k < model->height * model->width; k++) codes[k] = map[preview->order[k]];
         return;
     }
     for (const Row *row = model->rows, *end = rows_of(model, PASSES); row < end; codes += row++->count)
-        for (uint32_t x = 0; x < row->count; x += AT_ONCE) memcpy(codes + x, map + row->from + x, AT_ONCE * sizeof *codes);
+        for (uint32_t x = 0; x < row->count; x += BLOCK) memcpy(codes + x, map + row->from + x, BLOCK * sizeof *codes);
 }
 
 /* Finds the codes, in the draft, of a plane. Returns whether it is to be coded, -1 without memory. */
@@ -280,7 +279,7 @@ static int find_all(const Plan *plan, const Source *source, Model *model, Previe
         if (flag < 0) break;
         if (flag) {
             in_order(model, preview, draft.codes, source->planes + channel * source->stride);
-            plane->sparse = MOSTLY_ZEROS * count_nonzero(model->mag, model->size) < model->height * model->width;
+            plane->sparse = !LANES && MOSTLY_ZEROS * count_nonzero(model->mag, model->size) < model->height * model->width;
         }
         plane->one = flag_one(model) | (uint32_t)flag;
         flag_update(model, flag);

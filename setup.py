@@ -13,6 +13,8 @@ setup(
                     "plan",
                     "vector",
                     "grade",
+                    "contexts",
+                    "lanes",
                     "lookup",
                     "model",
                     "masking",

@@ -4,6 +4,7 @@
 #define EDGEPRESS_CODER_DECODE_H
 
 #include "_coder_grade.h"
+#include "_coder_lookup.h"
 #include "_coder_wave.h"
 
 #define MAX_PREFIX 9
@@ -21,6 +22,7 @@ typedef struct {
     uint32_t state[STATES];
     int states; /* how many are still in use, see _coder_encode.h */
     int sparse; /* whether the last plane was */
+    int few;    /* whether the last plane has but symbols from -FEW / 2 on */
     const char *error;
 } Decoder;
 
@@ -80,29 +82,25 @@ static inline int16_t take_symbol(const Entry *entry, uint32_t *state) {
     return span->residual;
 }
 
-/* Takes a zero, if that is what comes next. */
-static inline int take_zero(const Entry *entry, uint32_t *state) {
-    const uint32_t beyond = (*state & (PROB_SCALE - 1)) - entry->zero_start;
-    if (beyond >= entry->zero_freq) return 0;
-    *state = entry->zero_freq * (*state >> PROB_BITS) + beyond;
-    return 1;
-}
-
 /* ---- planes ---- */
 
 /* Room for one plane. */
 typedef struct {
+    uint32_t *zeros;  /* a map of how entries code a zero, where that is wanted */
     int16_t *symbols; /* a map; its borders stay zeros */
     Wave wave;
 } Work;
 
 static int work_init(Work *work, const Model *model) {
-    work->symbols = calloc((size_t)model->size, sizeof *work->symbols);
-    return work->symbols != NULL;
+    const size_t size = (size_t)model->size;
+    work->zeros = calloc(size, sizeof *work->zeros + sizeof *work->symbols);
+    if (!work->zeros) return 0;
+    work->symbols = (int16_t *)(work->zeros + size);
+    return 1;
 }
 
 static void work_free(Work *work) {
-    free(work->symbols);
+    free(work->zeros);
     wave_free(&work->wave);
 }
 
@@ -112,18 +110,14 @@ typedef struct {
     const uint8_t *contexts;
     const Entry *const *entries;
     int16_t *symbols;
+    const uint32_t *zeros; /* NULL where other symbols are too frequent */
 } Field;
 
-/* Takes symbol at[k] out of a state, which may be too small then. Where most symbols are zero, `sparse`, a processor that foresees them
- * has no need to wait for the tables, and they are there before. */
+/* Takes symbol at[k] out of a state, which may be too small then. */
 #define TAKE_SYMBOL(state, k)                                                                \
     do {                                                                                     \
         const uint32_t here_ = at[k];                                                        \
-        const Entry *entry_ = entries[contexts[here_]];                                      \
-        if (sparse && take_zero(entry_, &(state)))                                           \
-            symbols[here_] = 0;                                                              \
-        else                                                                                 \
-            symbols[here_] = take_symbol(entry_, &(state));                                  \
+        symbols[here_] = take_symbol(entries[contexts[here_]], &(state));                    \
     } while (0)
 
 /* Brings a state back into its range without a branch, which no processor would foresee: compilers make one of two things that
@@ -137,12 +131,9 @@ typedef struct {
         (state) = (state) < STATE_START ? more_ : (state);             \
     } while (0)
 
-/* Whether a state is to be refilled: a branch where a processor foresees it, and always else. */
-static inline int is_low(int sparse, uint32_t state) { return !sparse || state < STATE_START; }
-
 /* Takes as many symbols at a time as there are states, from symbol k on as long as there are words enough, and so many symbols;
  * returns how far that is. */
-static inline __attribute__((always_inline)) ptrdiff_t take_many(int four, int sparse, Decoder *d, ptrdiff_t k, ptrdiff_t end,
+static inline __attribute__((always_inline)) ptrdiff_t take_many(int four, Decoder *d, ptrdiff_t k, ptrdiff_t end,
                                                                  const uint8_t *last, const Field *f) {
     const uint32_t *at = f->at + k, *stop = f->at + end - (four ? 4 : 2);
     const uint8_t *restrict contexts = f->contexts;
@@ -155,10 +146,10 @@ static inline __attribute__((always_inline)) ptrdiff_t take_many(int four, int s
         TAKE_SYMBOL(s1, 1);
         if (four) TAKE_SYMBOL(s2, 2);
         if (four) TAKE_SYMBOL(s3, 3);
-        if (is_low(sparse, s0)) REFILL(s0);
-        if (is_low(sparse, s1)) REFILL(s1);
-        if (four && is_low(sparse, s2)) REFILL(s2);
-        if (four && is_low(sparse, s3)) REFILL(s3);
+        REFILL(s0);
+        REFILL(s1);
+        if (four) REFILL(s2);
+        if (four) REFILL(s3);
     }
     d->next = next;
     d->state[0] = s0;
@@ -169,14 +160,56 @@ static inline __attribute__((always_inline)) ptrdiff_t take_many(int four, int s
 }
 
 /* Functions of their own, so that as much as can be of what their loops need is in registers. */
-#define TAKE(name, four, sparse)                                                                                            \
-    static __attribute__((noinline)) ptrdiff_t name(Decoder *d, ptrdiff_t k, ptrdiff_t end, const uint8_t *last, const Field *f) { \
-        return take_many(four, sparse, d, k, end, last, f);                                                                 \
+static __attribute__((noinline)) ptrdiff_t take_by_two(Decoder *d, ptrdiff_t k, ptrdiff_t end, const uint8_t *last, const Field *f) {
+    return take_many(0, d, k, end, last, f);
+}
+static __attribute__((noinline)) ptrdiff_t take_by_four(Decoder *d, ptrdiff_t k, ptrdiff_t end, const uint8_t *last, const Field *f) {
+    return take_many(1, d, k, end, last, f);
+}
+
+typedef uint32_t Lanes __attribute__((vector_size(4 * STATES)));
+
+static inline int any_lane(Lanes lanes) {
+    uint64_t halves[2];
+    memcpy(halves, &lanes, sizeof halves);
+    return (halves[0] | halves[1]) != 0;
+}
+
+/* The same where most symbols are zero, and in their places already: as long as a processor rightly foresees nothing else, all four
+ * states go on at once. */
+VECTOR static ptrdiff_t take_sparse(Decoder *d, ptrdiff_t k, ptrdiff_t end, const uint8_t *last, const Field *f) {
+    const uint8_t *contexts = f->contexts;
+    const Entry *const *entries = f->entries;
+    const uint32_t *zeros = f->zeros;
+    int16_t *symbols = f->symbols;
+    const uint8_t *next = d->next;
+    Lanes states;
+    memcpy(&states, d->state, sizeof states);
+    for (; k + STATES <= end; k += STATES) {
+        const uint32_t *at = f->at + k;
+        const Lanes zero = {zeros[at[0]], zeros[at[1]], zeros[at[2]], zeros[at[3]]};
+        const Lanes freq = zero >> 16, beyond = (states & (PROB_SCALE - 1)) - (zero & 0xFFFF);
+        const Lanes after = freq * (states >> PROB_BITS) + beyond;
+        if (!any_lane((Lanes)(beyond >= freq) | (Lanes)(after < STATE_START))) {
+            states = after;
+            continue;
+        }
+        if (next > last) break;
+        uint32_t s0 = states[0], s1 = states[1], s2 = states[2], s3 = states[3];
+        TAKE_SYMBOL(s0, 0);
+        TAKE_SYMBOL(s1, 1);
+        TAKE_SYMBOL(s2, 2);
+        TAKE_SYMBOL(s3, 3);
+        REFILL(s0);
+        REFILL(s1);
+        REFILL(s2);
+        REFILL(s3);
+        states = (Lanes){s0, s1, s2, s3};
     }
-TAKE(take_by_two, 0, 0)
-TAKE(take_by_two_sparse, 0, 1)
-TAKE(take_by_four, 1, 0)
-TAKE(take_by_four_sparse, 1, 1)
+    memcpy(d->state, &states, sizeof states);
+    d->next = next;
+    return k;
+}
 
 /* Takes what can be taken at once from symbol `begin` on; returns how far that is. */
 static ptrdiff_t take_at_once(Decoder *d, ptrdiff_t begin, ptrdiff_t end, const Field *f) {
@@ -184,8 +217,14 @@ static ptrdiff_t take_at_once(Decoder *d, ptrdiff_t begin, ptrdiff_t end, const 
     const ptrdiff_t words = WORDS_BEFORE[d->states - 1] + d->states; /* that must be left, or may be needed */
     if (d->end - d->next < 2 * words) return begin;
     const uint8_t *last = d->end - 2 * words;
-    if (d->states == 2) return (d->sparse ? take_by_two_sparse : take_by_two)(d, begin, end, last, f);
-    return (d->sparse ? take_by_four_sparse : take_by_four)(d, begin, end, last, f);
+    if (d->states == 2) return take_by_two(d, begin, end, last, f);
+    return (f->zeros ? take_sparse : take_by_four)(d, begin, end, last, f);
+}
+
+/* Finds how the entries of part of a map code a zero, and puts zeros there. */
+static void expect_zeros(const Model *model, ptrdiff_t first, ptrdiff_t size, const uint32_t *zero_of, Work *work) {
+    look_up(zero_of, model->contexts + first, size, work->zeros + first);
+    memset(work->symbols + first, 0, (size_t)size * sizeof *work->symbols);
 }
 
 /* What the escapes of a pass stand for, which comes behind it. */
@@ -202,22 +241,25 @@ static void take_escapes(Decoder *d, Model *model, ptrdiff_t begin, ptrdiff_t en
     }
 }
 
-/* The magnitudes of symbols; returns whether any is an escape. */
-VECTOR static int magnitudes_of(const int16_t *restrict symbols, ptrdiff_t size, uint8_t *restrict mag) {
-    int escapes = 0;
+/* The magnitudes of symbols; returns the bits of them all together. */
+VECTOR static uint16_t magnitudes_of(const int16_t *restrict symbols, ptrdiff_t size, uint8_t *restrict mag) {
+    uint16_t bits = 0;
     for (ptrdiff_t i = 0; i < size; i++) {
-        const int16_t symbol = symbols[i];
-        mag[i] = (uint8_t)(symbol < 0 ? -symbol : symbol);
-        escapes |= symbol == ESCAPE;
+        const uint16_t magnitude = (uint16_t)(symbols[i] < 0 ? -symbols[i] : symbols[i]);
+        mag[i] = (uint8_t)magnitude;
+        bits |= magnitude;
     }
-    return escapes;
+    return bits;
 }
 
-static void decode_pass(Decoder *d, Model *model, int pass, const Entry *const *entries, int16_t *symbols) {
+static void decode_pass(Decoder *d, Model *model, int pass, const Plan *plan, int channel, Work *work) {
     const ptrdiff_t begin = pass ? model->ends[pass - 1] : 0, end = model->ends[pass];
     const ptrdiff_t first = pass * model->part, size = (pass == 2 ? 2 : 1) * model->part;
-    const Field field = {model->at, model->contexts, entries, symbols};
+    const Entry *const *entries = plan->entry_of + CONTEXTS * channel;
+    int16_t *symbols = work->symbols;
+    const Field field = {model->at, model->contexts, entries, symbols, d->sparse ? work->zeros : NULL};
     model_contexts(model, pass);
+    if (d->sparse) expect_zeros(model, first, size, plan->zero_of + CONTEXTS * channel, work);
     for (ptrdiff_t k = begin; k < end && !d->error;) {
         const ptrdiff_t before = k;
         k = take_at_once(d, k, end, &field);
@@ -226,7 +268,9 @@ static void decode_pass(Decoder *d, Model *model, int pass, const Entry *const *
         symbols[i] = take_symbol(entries[model->contexts[i]], &d->state[turn]);
         refill(d, (uint32_t)k++);
     }
-    if (magnitudes_of(symbols + first, size, model->mag + first)) take_escapes(d, model, begin, end, entries, symbols);
+    const uint16_t bits = magnitudes_of(symbols + first, size, model->mag + first);
+    if (bits >= FEW / 2) d->few = 0;
+    if (bits & (uint16_t)ESCAPE) take_escapes(d, model, begin, end, entries, symbols);
 }
 
 /* ---- planes with a prediction ---- */
@@ -314,12 +358,12 @@ static void decode_predicted(Decoder *d, Model *model, const Entry *const *entri
 }
 
 static void decode_plane(Decoder *d, Model *model, const Plan *plan, int channel, Work *work) {
-    const Entry *const *entries = plan->entry_of + CONTEXTS * channel;
     model_channel(model, plan, channel);
+    d->few = !model->predicted;
     if (model->predicted)
-        decode_predicted(d, model, entries, work);
+        decode_predicted(d, model, plan->entry_of + CONTEXTS * channel, work);
     else
-        for (int pass = 0; pass < PASSES && !d->error; pass++) decode_pass(d, model, pass, entries, work->symbols);
+        for (int pass = 0; pass < PASSES && !d->error; pass++) decode_pass(d, model, pass, plan, channel, work);
     d->sparse = SPARSE * count_nonzero(model->mag, model->size) < model->height * model->width;
 }
 
@@ -335,10 +379,15 @@ typedef struct {
     ptrdiff_t stride;
 } Sink;
 
-static void deliver(const Model *model, const int16_t *symbols, ptrdiff_t channel, const Sink *sink) {
+static void deliver(const Decoder *d, const Model *model, const int16_t *symbols, ptrdiff_t channel, const Sink *sink) {
     if (sink->grade) {
+        const Grade *grade = sink->grade;
+        int8_t *values = sink->planes + channel * sink->stride;
         sink->used[channel] = 1;
-        grade_values(sink->grade, channel, symbols, model->size, sink->planes + channel * sink->stride);
+        if (d->few && FEW_AT_ONCE)
+            few_values(symbols, model->size, grade->values + FEW * channel, values);
+        else
+            grade_values(grade, channel, symbols, model->size, values);
         return;
     }
     int16_t *out = sink->symbols + channel * model->height * model->width;
@@ -346,18 +395,16 @@ static void deliver(const Model *model, const int16_t *symbols, ptrdiff_t channe
         for (ptrdiff_t x = 0; x < model->width; x++) *out++ = symbols[row_of(model, y, x % 2) + x / 2];
 }
 
-/* A tile of eight columns and `deep` channels of maps, which have room for it, and as much of it as is there to a latent. */
+/* A tile of maps, which have room for it, and what of it is there, `wide` columns and `deep` channels, to a latent. */
 static inline void tile_to_latent(const int8_t *even, const int8_t *odd, ptrdiff_t stride, ptrdiff_t deep, ptrdiff_t wide,
                                   ptrdiff_t channels, int8_t *out) {
-    uint64_t tile[8] = {0};
+    Bytes tile[TILE] = {{0}};
     for (ptrdiff_t d = 0; d < deep; d++, even += stride, odd += stride) {
-        uint8_t both[8];
-        memcpy(both, even, 4);
-        memcpy(both + 4, odd, 4);
-        memcpy(&tile[d], both, 8);
+        memcpy(&tile[d], even, TILE / 2);
+        memcpy((int8_t *)&tile[d] + TILE / 2, odd, TILE / 2);
     }
-    transpose_8x8(tile);
-    for (int i = 0; i < 8; i++)
+    transpose(tile);
+    for (int i = 0; i < TILE; i++)
         if (TILE_ORDER[i] < wide) memcpy(out + TILE_ORDER[i] * channels, &tile[i], (size_t)deep);
 }
 
@@ -369,10 +416,15 @@ static inline void zeros_to_latent(int8_t zero_point, ptrdiff_t deep, ptrdiff_t 
 /* Maps of zeros beside those that are used, for tiles that have both. */
 static void fill_unused(const Sink *sink, ptrdiff_t channels, const Model *model) {
     for (ptrdiff_t c = 0; c < channels; c++) {
-        const ptrdiff_t first = c / 8 * 8;
+        const ptrdiff_t first = c / TILE * TILE;
         if (!sink->used[c] && any_used(sink->used + first, channels - first))
             memset(sink->planes + c * sink->stride, sink->grade->zero_point, (size_t)model->size);
     }
+}
+
+/* Has what the tile after the next is written to come to the cache, of which the network that ran before has left nothing there. */
+static inline void fetch_tile(const int8_t *out, ptrdiff_t channels) {
+    for (int i = 0; i < TILE; i++) __builtin_prefetch(out + (2 * TILE + i) * channels, 1);
 }
 
 /* The maps become the latent. */
@@ -381,19 +433,21 @@ VECTOR static void to_latent(const Sink *sink, ptrdiff_t channels, const Model *
     for (ptrdiff_t first = 0; first < channels; first += TILE_CHANNELS) {
         const ptrdiff_t last = channels - first < TILE_CHANNELS ? channels : first + TILE_CHANNELS;
         for (ptrdiff_t y = 0; y < model->height; y++)
-            for (ptrdiff_t x = 0; x < width; x += 8)
-                for (ptrdiff_t c = first; c < last; c += 8) {
+            for (ptrdiff_t x = 0; x < width; x += TILE)
+                for (ptrdiff_t c = first; c < last; c += TILE) {
+                    const ptrdiff_t deep = last - c < TILE ? last - c : TILE, wide = width - x < TILE ? width - x : TILE;
                     const int8_t *even = sink->planes + c * stride + row_of(model, y, 0) + x / 2;
                     const int8_t *odd = sink->planes + c * stride + row_of(model, y, 1) + x / 2;
                     int8_t *out = sink->latent + (y * width + x) * channels + c;
-                    if (!any_used(sink->used + c, last - c))
-                        zeros_to_latent((int8_t)sink->grade->zero_point, last - c < 8 ? last - c : 8, width - x < 8 ? width - x : 8,
-                                        channels, out);
-                    else if (last - c >= 8 && width - x >= 8) /* as constants they make the loops disappear */
-                        tile_to_latent(even, odd, stride, 8, 8, channels, out);
-                    else
-                        tile_to_latent(even, odd, stride, last - c < 8 ? last - c : 8, width - x < 8 ? width - x : 8, channels,
-                                       out);
+                    if (c == first && y * width + x + 3 * TILE <= model->height * width) fetch_tile(out, channels);
+                    if (!any_used(sink->used + c, deep))
+                        zeros_to_latent((int8_t)sink->grade->zero_point, deep, wide, channels, out);
+                    else if (deep < TILE)
+                        tile_to_latent(even, odd, stride, deep, wide, channels, out);
+                    else if (wide < TILE)
+                        tile_to_latent(even, odd, stride, TILE, wide, channels, out);
+                    else /* as constants they make the loops disappear */
+                        tile_to_latent(even, odd, stride, TILE, TILE, channels, out);
                 }
     }
 }
@@ -419,14 +473,14 @@ static const char *decode_all(const Plan *plan, const uint8_t *data, ptrdiff_t s
     const int states = states_of(size);
     if (!states) return BAD_LENGTH;
     fetch_tables(plan);
-    Decoder d = {data + 4 * states, data + size, {0}, states, 1, NULL};
+    Decoder d = {data + 4 * states, data + size, {0}, states, 1, 0, NULL};
     for (int i = 0; i < states; i++) d.state[i] = word_at(data + 4 * i) | word_at(data + 4 * i + 2) << 16;
     for (ptrdiff_t i = 0; i < plan->channels && !d.error; i++) {
         const int channel = plan->order[i], flag = decode_bit(&d, flag_one(model));
         flag_update(model, flag);
         if (flag) {
             decode_plane(&d, model, plan, channel, work);
-            if (!d.error) deliver(model, work->symbols, channel, sink);
+            if (!d.error) deliver(&d, model, work->symbols, channel, sink);
         }
         model_update(model, flag);
     }

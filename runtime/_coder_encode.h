@@ -6,6 +6,7 @@
 #ifndef EDGEPRESS_CODER_ENCODE_H
 #define EDGEPRESS_CODER_ENCODE_H
 
+#include "_coder_lanes.h"
 #include "_coder_lookup.h"
 #include "_coder_masking.h"
 #include "_coder_predict.h"
@@ -32,7 +33,7 @@ static int reserve(void *array, size_t size, size_t count, size_t more, size_t *
 typedef struct {
     uint32_t one;             /* the frequency of a flag that is 1, a multiple of 4, and the flag itself in the lowest bit */
     uint32_t escapes[PASSES]; /* how many there are behind each pass; with a prediction in the first, which is all of it */
-    int sparse;               /* whether few of its symbols write a word */
+    int sparse;               /* whether few of its symbols write a word, which lanes have no need to know */
 } Plane;
 
 /* Codes take the place of their planes. */
@@ -163,15 +164,14 @@ static int find_predicted(Model *model, Preview *preview, const Given *given, co
     return 1;
 }
 
-/* The codes of a map in the order of coding; both have room for some more. */
-static void in_order(const Model *model, const Preview *preview, const uint16_t *map, uint16_t *codes) {
-    enum { AT_ONCE = 8 };
+/* The codes of a map in the order of coding; both have room for a block more. */
+VECTOR static void in_order(const Model *model, const Preview *preview, const uint16_t *restrict map, uint16_t *restrict codes) {
     if (model->predicted) {
         for (ptrdiff_t k = 0; k < model->height * model->width; k++) codes[k] = map[preview->order[k]];
         return;
     }
     for (const Row *row = model->rows, *end = rows_of(model, PASSES); row < end; codes += row++->count)
-        for (uint32_t x = 0; x < row->count; x += AT_ONCE) memcpy(codes + x, map + row->from + x, AT_ONCE * sizeof *codes);
+        for (uint32_t x = 0; x < row->count; x += BLOCK) memcpy(codes + x, map + row->from + x, BLOCK * sizeof *codes);
 }
 
 /* Finds the codes, in the draft, of a plane. Returns whether it is to be coded, -1 without memory. */
@@ -222,9 +222,10 @@ static void source_fill(Source *source, const int8_t *latent, ptrdiff_t channels
     memset(source->masking, MASKING_NEUTRAL, (size_t)model->size);
     if (grade->masks) masking_map(latent, grade, channels, model, source->masking);
     find_used(latent, grade, model->height * model->width, channels, source->used);
-    for (ptrdiff_t c = 0; c < channels; c++) /* the borders are zeros */
-        memset(source->planes + c * source->stride, grade->zero_point, (size_t)model->size);
-    to_maps(latent, channels, model, source->used, 2 * source->stride, (int8_t *)source->planes);
+    for (ptrdiff_t c = 0; c < channels; c++)
+        if (any_used(source->used + c / TILE * TILE, channels - c / TILE * TILE))
+            memset(source->planes + c * source->stride, grade->zero_point, (size_t)model->size);
+    to_maps(latent, channels, model, source->used, (int8_t)grade->zero_point, 2 * source->stride, (int8_t *)source->planes);
 }
 
 /* A plane of a latent; returns whether it has symbols that are not zero. */
@@ -278,7 +279,7 @@ static int find_all(const Plan *plan, const Source *source, Model *model, Previe
         if (flag < 0) break;
         if (flag) {
             in_order(model, preview, draft.codes, source->planes + channel * source->stride);
-            plane->sparse = MOSTLY_ZEROS * count_nonzero(model->mag, model->size) < model->height * model->width;
+            plane->sparse = !LANES && MOSTLY_ZEROS * count_nonzero(model->mag, model->size) < model->height * model->width;
         }
         plane->one = flag_one(model) | (uint32_t)flag;
         flag_update(model, flag);
@@ -397,6 +398,14 @@ PUT(put_by_two_sparse, 0, 1)
 PUT(put_by_four, 1, 0)
 PUT(put_by_four_sparse, 1, 1)
 
+/* The same by four at once, where LANES are. */
+static void put_by_lanes(Encoder *e, const Plan *plan, const uint16_t *numbers, ptrdiff_t count) {
+    uint64_t states[STATES];
+    for (int i = 0; i < STATES; i++) states[i] = e->state[STATES - 1 - i];
+    e->count = (size_t)(put_lanes(plan, numbers, count, states, e->words + e->count) - e->words);
+    for (int i = 0; i < STATES; i++) e->state[i] = (uint32_t)states[STATES - 1 - i];
+}
+
 /* How many of `count` symbols that end with number `end` - 1 can be put at once. */
 static ptrdiff_t at_once(const Encoder *e, ptrdiff_t count, ptrdiff_t end) {
     if ((e->states != 2 && e->states != 4) || end % e->states) return 0;
@@ -407,7 +416,7 @@ static ptrdiff_t at_once(const Encoder *e, ptrdiff_t count, ptrdiff_t end) {
 
 /* The symbols `begin` to `end` of a plane. */
 static int put_codes(Encoder *e, const Plan *plan, int sparse, const uint16_t *numbers, ptrdiff_t begin, ptrdiff_t end) {
-    if (!words_reserve(e, (size_t)(end - begin) + STATES)) return 0;
+    if (!words_reserve(e, (size_t)(end - begin) + STATES)) return 0; /* lanes write four at a time */
     while (end > begin) {
         const ptrdiff_t many = at_once(e, end - begin, end);
         if (!many) {
@@ -417,6 +426,8 @@ static int put_codes(Encoder *e, const Plan *plan, int sparse, const uint16_t *n
         }
         if (e->states == 2)
             (sparse ? put_by_two_sparse : put_by_two)(e, plan, numbers + end, many);
+        else if (LANES)
+            put_by_lanes(e, plan, numbers + end, many);
         else
             (sparse ? put_by_four_sparse : put_by_four)(e, plan, numbers + end, many);
         end -= many;

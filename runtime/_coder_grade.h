@@ -23,7 +23,10 @@ typedef struct {
     int16_t *weights; /* by channel, what a magnitude adds to the masking of its position, in 1/2^12; they fit (masking_fits) */
     int masks;        /* whether any does */
     Price *prices;    /* by channel and context */
+    int16_t *values;  /* by channel and the lower bits of a symbol that has no others: what it becomes */
 } Grade;
+
+#define FEW 32 /* such symbols: from -FEW / 2 on */
 
 static void grade_free(Grade *grade) {
     if (!grade) return;
@@ -31,6 +34,7 @@ static void grade_free(Grade *grade) {
     free(grade->recon);
     free(grade->weights);
     free(grade->prices);
+    free(grade->values);
     free(grade);
 }
 
@@ -80,6 +84,13 @@ static int masking_fits(const void *weights, ptrdiff_t channels) {
 }
 
 static void grade_fill(Grade *grade, const Plan *plan) {
+    int16_t symbols[FEW];
+    int8_t values[FEW];
+    for (int i = 0; i < FEW; i++) symbols[i] = (int16_t)(i < FEW / 2 ? i : i - FEW);
+    for (ptrdiff_t c = 0; c < plan->channels; c++) {
+        grade_values(grade, c, symbols, FEW, values);
+        for (int i = 0; i < FEW; i++) grade->values[c * FEW + i] = values[i];
+    }
     for (ptrdiff_t i = 0; i < CONTEXTS * plan->channels; i++) grade->prices[i] = price_of(plan, i);
     for (ptrdiff_t c = 0; c < plan->channels; c++) grade->masks |= grade->weights[c] > 0;
 }
@@ -96,7 +107,8 @@ static Grade *grade_make(const Plan *plan, const void *steps, const void *recon,
     grade->recon = duplicate(recon, 2 * channels);
     grade->weights = duplicate(weights, 2 * channels);
     grade->prices = calloc((size_t)(CONTEXTS * channels), sizeof *grade->prices);
-    if (grade->steps && grade->recon && grade->weights && grade->prices) {
+    grade->values = calloc((size_t)(FEW * channels), sizeof *grade->values);
+    if (grade->steps && grade->recon && grade->weights && grade->prices && grade->values) {
         grade_fill(grade, plan);
         return grade;
     }

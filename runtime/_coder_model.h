@@ -3,7 +3,7 @@
 #ifndef EDGEPRESS_CODER_MODEL_H
 #define EDGEPRESS_CODER_MODEL_H
 
-#include "_coder_vector.h"
+#include "_coder_contexts.h"
 
 /* Positions that loops may go on beyond the end of a row or plane. A part is a multiple of that: of fewer, wide vectors would leave
  * an end to be done one by one. */
@@ -88,7 +88,8 @@ static void model_neighbours(Model *model) {
 
 static int model_init(Model *model, ptrdiff_t height, ptrdiff_t width) {
     const ptrdiff_t rows = (height + 1) / 2, pitch = (width + 1) / 2 + 1;
-    const ptrdiff_t part = ((rows + 1) * pitch + BLOCK - 1) / BLOCK * BLOCK, size = PARTS * part;
+    const ptrdiff_t border = pitch > TILE / 2 ? pitch : TILE / 2; /* as tiles may go beyond the last row */
+    const ptrdiff_t part = (rows * pitch + border + BLOCK - 1) / BLOCK * BLOCK, size = PARTS * part;
     const ptrdiff_t padded = (size + pitch + 2 * BLOCK) / BLOCK * BLOCK; /* some neighbours of the last border are further */
     memset(model, 0, sizeof *model);
     model->height = height;
@@ -153,55 +154,22 @@ static void flag_update(Model *model, int flag) {
     model->flag_context = (model->flag_context << 1 | (uint32_t)flag) & 3;
 }
 
-/* Exponent and upper bit of a number as a float: two per octave. */
-static inline int32_t half_octave(int32_t value) {
-    const float number = (float)value;
-    int32_t bits;
-    memcpy(&bits, &number, 4);
-    return bits >> 22;
-}
-
-/* The context for a half octave of 16 * activity: one for all below 64, then one for each. */
-static inline int32_t context_in(int32_t half) {
-    const int32_t bucket = half - 265;
-    return bucket < 0 ? 0 : bucket < CONTEXTS - 1 ? bucket : CONTEXTS - 1;
-}
-
-static inline int32_t context_of(int32_t activity) { return context_in(half_octave(activity)); }
-
-VECTOR static void contexts_alone(const uint16_t *restrict fast, const uint16_t *restrict slow,
-                                  const uint16_t *restrict around, ptrdiff_t size, int32_t w_fast, int32_t w_slow,
-                                  int32_t w_around, int32_t one, uint8_t *restrict contexts) {
-    for (ptrdiff_t i = 0; i < size; i++)
-        contexts[i] = (uint8_t)context_of(w_fast * fast[i] + w_slow * slow[i] + w_around * around[i] + one);
-}
-
-/* The same of so many parts of a size, with the magnitudes at four distances in each. */
-VECTOR static void contexts_beside(const uint16_t *restrict fast, const uint16_t *restrict slow,
-                                   const uint16_t *restrict around, int parts, ptrdiff_t size, int32_t w_fast, int32_t w_slow,
-                                   int32_t w_around, int32_t one, const uint8_t *restrict mag, const ptrdiff_t (*to)[4],
-                                   int32_t w_beside, uint8_t *restrict contexts) {
-    for (; parts--; fast += size, slow += size, around += size, mag += size, contexts += size, to++) {
-        const uint8_t *restrict a = mag + (*to)[0], *restrict b = mag + (*to)[1], *restrict c = mag + (*to)[2],
-                      *restrict d = mag + (*to)[3];
-        for (ptrdiff_t i = 0; i < size; i++) {
-            const int32_t beside = a[i] + b[i] + c[i] + d[i];
-            const int32_t known = w_fast * fast[i] + w_slow * slow[i] + w_around * around[i] + one;
-            contexts[i] = (uint8_t)context_of(known + w_beside * beside);
+/* Contexts for a pass; the passes before it are coded. */
+static void model_contexts(const Model *m, int pass) {
+    const uint8_t *w = m->ctx_w + WEIGHTS * pass;
+    const ptrdiff_t first = pass * m->part, end = first + (pass == 2 ? 2 : 1) * m->part;
+    const int by_two = SUMS_OF_TWO && m->slow_bound >> 15 == 0;
+    for (ptrdiff_t i = first, part = pass; i < end; i += m->part, part++) {
+        const Activity given = {m->fast + i, m->slow + i, m->around + i, w[2], w[3], w[4], 16 * w[pass == 1], 16 * w[5]};
+        const ptrdiff_t *to = pass == 0 ? NULL : pass == 1 ? m->diagonal : m->straight[part];
+        if (by_two) {
+            contexts_by_two(&given, m->part, m->mag + i, to, m->contexts + i);
+        } else if (to) {
+            contexts_beside(&given, m->part, m->mag + i, to, m->contexts + i);
+        } else {
+            contexts_alone(&given, m->part, m->contexts + i);
         }
     }
-}
-
-/* Contexts for a pass; the passes before it are coded. */
-static void model_contexts(Model *m, int pass) {
-    const uint8_t *w = m->ctx_w + WEIGHTS * pass;
-    const int32_t one = 16 * w[5], beside = 16 * w[pass == 1];
-    const ptrdiff_t i = pass * m->part;
-    if (pass == 0)
-        contexts_alone(m->fast, m->slow, m->around, m->part, w[2], w[3], w[4], one, m->contexts);
-    else
-        contexts_beside(m->fast + i, m->slow + i, m->around + i, pass, m->part, w[2], w[3], w[4], one, m->mag + i,
-                        pass == 1 ? &m->diagonal : &m->straight[pass], beside, m->contexts + i);
 }
 
 /* Returns the bits of all of `slow` together, which is a bound. */

@@ -37,8 +37,8 @@ typedef struct {
 typedef struct {
     uint8_t first[PROB_SCALE >> SLOT_BITS]; /* of each range of 2^SLOT_BITS slots, the place of the span that has its beginning */
     int32_t radius;
-    uint16_t zero_start, zero_freq;
-    uint16_t zero_code; /* the number of the code of a residual of 0 */
+    uint32_t zero;      /* where a residual of 0 begins, and from bit 16 on its frequency */
+    uint16_t zero_code; /* the number of its code */
     Span spans[];       /* of -R..R and of the escape, and where that ends */
 } Entry;
 
@@ -57,6 +57,7 @@ typedef struct {
     size_t entries_size;
     const Entry **bank;     /* where each begins */
     const Entry **entry_of; /* by channel and context */
+    uint32_t *zero_of;      /* `zero` of those, for the decoder */
     Code *codes;
     uint64_t *inverses; /* of the codes, see `advanced` in _coder_encode.h */
 } Plan;
@@ -71,6 +72,7 @@ static void plan_free(Plan *plan) {
     free(plan->entries);
     free(plan->bank);
     free(plan->entry_of);
+    free(plan->zero_of);
     free(plan->codes);
     free(plan->inverses);
     free(plan);
@@ -126,10 +128,7 @@ static int plan_bank(Plan *plan, const uint8_t *radius, ptrdiff_t bank, const ui
             entry->spans[i] = span;
             plan->codes[number] = code_of(start, f);
             plan->inverses[number] = inverse_of(f);
-            if (i == radius[m]) {
-                entry->zero_start = (uint16_t)start;
-                entry->zero_freq = f;
-            }
+            if (i == radius[m]) entry->zero = start | (uint32_t)f << 16;
             start += f;
         }
         entry->spans[count].start = (uint16_t)start;
@@ -143,6 +142,7 @@ static int plan_channels(Plan *plan, ptrdiff_t bank) {
     for (ptrdiff_t i = 0; i < CONTEXTS * plan->channels; i++) {
         if (plan->table_of[i] >= bank) return 0;
         plan->entry_of[i] = plan->bank[plan->table_of[i]];
+        plan->zero_of[i] = plan->entry_of[i]->zero;
     }
     return 1;
 }
@@ -164,10 +164,11 @@ static Plan *plan_make(const void *order, const void *mean_w, const void *ctx_w,
     plan->entries = calloc(plan->entries_size, 1);
     plan->bank = calloc((size_t)bank, sizeof *plan->bank);
     plan->entry_of = calloc((size_t)(CONTEXTS * channels), sizeof *plan->entry_of);
+    plan->zero_of = calloc((size_t)(CONTEXTS * channels), sizeof *plan->zero_of);
     plan->codes = calloc((size_t)values, sizeof *plan->codes);
     plan->inverses = calloc((size_t)values, sizeof *plan->inverses);
     if (!plan->order || !plan->mean_w || !plan->ctx_w || !plan->table_of || !plan->dead || !plan->entries || !plan->bank ||
-        !plan->entry_of || !plan->codes || !plan->inverses) {
+        !plan->entry_of || !plan->zero_of || !plan->codes || !plan->inverses) {
         plan_free(plan);
         return NULL;
     }

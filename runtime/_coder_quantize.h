@@ -58,39 +58,42 @@ static void find_used(const int8_t *latent, const Grade *grade, ptrdiff_t positi
     for (ptrdiff_t c = 0; c < channels; c++) used[c] = quantized(used[c], rounding_of(grade->steps[c], grade->round256)) != 0;
 }
 
-/* A tile of eight columns and `deep` channels, and what of it is there, goes into maps `stride` bytes apart, which have room for it. */
-static inline void tile_to_maps(const int8_t *from, ptrdiff_t channels, ptrdiff_t deep, ptrdiff_t wide, ptrdiff_t stride,
-                                int8_t *even, int8_t *odd) {
-    uint64_t tile[8] = {0};
-    for (int i = 0; i < 8; i++)
+/* A tile of `wide` columns and `deep` channels goes into maps `stride` bytes apart, and zeros to the right of it, which there is room for
+ * (model_init). */
+static inline void tile_to_maps(const int8_t *from, ptrdiff_t channels, ptrdiff_t deep, ptrdiff_t wide, int8_t zero_point,
+                                ptrdiff_t stride, int8_t *even, int8_t *odd) {
+    Bytes tile[TILE];
+    memset(tile, zero_point, sizeof tile);
+    for (int i = 0; i < TILE; i++)
         if (TILE_ORDER[i] < wide) memcpy(&tile[i], from + TILE_ORDER[i] * channels, (size_t)deep);
-    transpose_8x8(tile);
+    transpose(tile);
     for (ptrdiff_t d = 0; d < deep; d++, even += stride, odd += stride) {
-        int8_t values[8];
-        memcpy(values, &tile[d], 8);
-        memcpy(even, values, (size_t)(wide + 1) / 2);
-        memcpy(odd, values + 4, (size_t)wide / 2);
+        memcpy(even, &tile[d], TILE / 2);
+        memcpy(odd, (const int8_t *)&tile[d] + TILE / 2, TILE / 2);
     }
 }
 
-/* The maps, `stride` bytes apart, of a latent [positions][channels]; only those in groups of eight with one that is `used`. */
-VECTOR static void to_maps(const int8_t *latent, ptrdiff_t channels, const Model *model, const uint8_t *used, ptrdiff_t stride,
-                           int8_t *maps) {
+/* The maps, `stride` bytes apart, of a latent [positions][channels]; only those of tiles with one that is `used`. Before, they are all
+ * zeros, as their borders stay. */
+VECTOR static void to_maps(const int8_t *latent, ptrdiff_t channels, const Model *model, const uint8_t *used, int8_t zero_point,
+                           ptrdiff_t stride, int8_t *maps) {
     const ptrdiff_t width = model->width;
     for (ptrdiff_t first = 0; first < channels; first += TILE_CHANNELS) {
         const ptrdiff_t last = channels - first < TILE_CHANNELS ? channels : first + TILE_CHANNELS;
         for (ptrdiff_t y = 0; y < model->height; y++)
-            for (ptrdiff_t x = 0; x < width; x += 8)
-                for (ptrdiff_t c = first; c < last; c += 8) {
+            for (ptrdiff_t x = 0; x < width; x += TILE)
+                for (ptrdiff_t c = first; c < last; c += TILE) {
+                    const ptrdiff_t deep = last - c < TILE ? last - c : TILE, wide = width - x < TILE ? width - x : TILE;
                     const int8_t *from = latent + (y * width + x) * channels + c;
                     int8_t *even = maps + c * stride + row_of(model, y, 0) + x / 2;
                     int8_t *odd = maps + c * stride + row_of(model, y, 1) + x / 2;
-                    if (!any_used(used + c, last - c)) continue;
-                    if (last - c >= 8 && width - x >= 8) /* as constants they make the loops disappear */
-                        tile_to_maps(from, channels, 8, 8, stride, even, odd);
-                    else
-                        tile_to_maps(from, channels, last - c < 8 ? last - c : 8, width - x < 8 ? width - x : 8, stride, even,
-                                     odd);
+                    if (!any_used(used + c, deep)) continue;
+                    if (deep < TILE)
+                        tile_to_maps(from, channels, deep, wide, zero_point, stride, even, odd);
+                    else if (wide < TILE)
+                        tile_to_maps(from, channels, TILE, wide, zero_point, stride, even, odd);
+                    else /* as constants they make the loops disappear */
+                        tile_to_maps(from, channels, TILE, TILE, zero_point, stride, even, odd);
                 }
     }
 }

@@ -103,10 +103,10 @@ class Autoencoder:
                 canvas[height:] = canvas[height - 1]
 
         def read(stored: np.ndarray) -> Result:
-            _check_output(stored, (1, tile.rows.size, tile.columns.size, package.latent_channels), "encoder")
+            _check_output(stored, (1, *tile.size, package.latent_channels), "encoder")
             return use(stored[0])
 
-        return self._encoder.run((1, there.rows.size, there.columns.size, 3), fill, read)
+        return self._encoder.run((1, *there.size, 3), fill, read)
 
     def _pieces(self, rows: int, columns: int, label: str) -> tuple[Piece, ...]:
         """The tiles of an image of rows x columns latent positions."""
@@ -164,14 +164,13 @@ class Autoencoder:
             write(tile, stored[0])
 
         def read(stored: np.ndarray) -> Result:
-            _check_output(stored, (1, there.rows.size, there.columns.size, 3), "decoder")
+            _check_output(stored, (1, *there.size, 3), "decoder")
             pixels = self._pixels(stored[0])
             if limit:
                 smooth(pixels, self._package.stride, limit)
             return use(pixels[there.inner])
 
-        size = tile.rows.size, tile.columns.size, self._package.latent_channels
-        return self._decoder.run((1, *size), fill, read)
+        return self._decoder.run((1, *tile.size, self._package.latent_channels), fill, read)
 
     def _pixels(self, stored: np.ndarray) -> NDArray[np.uint8]:
         """A decoder's output as pixels. Bytes become pixels where they are."""
@@ -192,8 +191,8 @@ def writer(latent: NDArray[np.int8]) -> Write:
 def positions(size: tuple[int, ...], package: Package) -> tuple[int, int]:
     """How many latent positions an image of `size` (height, width, ...) has, down and across."""
     unit = package.tile or package.stride
-    rows, columns = (-(-side // unit) * (unit // package.stride) for side in size[:2])
-    return rows, columns
+    each = unit // package.stride
+    return -(-size[0] // unit) * each, -(-size[1] // unit) * each
 
 
 def _check_channels(tensor: Tensor, channels: int, label: str) -> None:

@@ -226,13 +226,13 @@ class Codec:
             return self._part(header, write, tiles[0])
         image = Image.new(header.mode, (header.width, header.height))
         for piece in tiles:
-            rows, columns = piece.there
-            image.paste(self._part(header, write, piece), (columns.keep, rows.keep))
+            there = piece.there
+            image.paste(self._part(header, write, piece), (there.columns.keep, there.rows.keep))
         return image
 
     def _part(self, header: stream.Header, write: Write, piece: Piece) -> Image.Image:
         """What a tile shows of a decoded image, made of the network's output where that is."""
-        rows, columns = piece.there
+        rows, columns = piece.there.rows, piece.there.columns
         height = min(rows.keep_stop, header.height) - rows.keep
         width = min(columns.keep_stop, header.width) - columns.keep
 

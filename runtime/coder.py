@@ -53,7 +53,7 @@ if native is None:
 # By tables, and dropped with them: plans by set; for the C coder grades, which is the rest, by quality and zero point.
 _plans: weakref.WeakKeyDictionary[EntropyTables, dict[int, Any]] = weakref.WeakKeyDictionary()
 _grades: weakref.WeakKeyDictionary[EntropyTables, dict[tuple[int, int], Any]] = weakref.WeakKeyDictionary()
-_MAX_GRADES = 16  # of 30 kB for the default package
+_MAX_GRADES = 16  # of 50 kB for the default package
 
 
 def _grade(tables: EntropyTables, quality: int, zero_point: int) -> Any:
@@ -274,7 +274,7 @@ def _check_array(name: str, array: Any, dtype: type) -> None:
 
 
 def _check_shape(shape: tuple[int, ...], tables: EntropyTables) -> None:
-    if len(shape) != 3 or min(shape) < 1 or shape[0] != tables.channels:
+    if len(shape) != 3 or shape[0] != tables.channels or shape[1] < 1 or shape[2] < 1:
         raise EdgepressError(
             f"the latent shape (C, H, W) is {tuple(shape)}, but the tables have C={tables.channels}"
         )

@@ -124,6 +124,7 @@ class Network:
         self._label = label
         self._lock = threading.Lock()
         self._idle: list[_Idle] = []  # the last used comes last
+        self._idle_bytes = 0
         fresh = self._construct()
         self.input = self._tensor("input", fresh.get_input_details())
         self.output = self._tensor("output", fresh.get_output_details())
@@ -151,8 +152,8 @@ class Network:
             BadPackageError: the network cannot work on this shape.
             EdgepressError: from `fill`, without its traceback; the interpreter is kept.
         """
-        interpreter = self._take(shape)
-        pixels = shape[1] * shape[2]
+        taken = self._take(shape)
+        interpreter = taken.interpreter
         failure = None
         try:
             fill(interpreter.tensor(self.input.number)())
@@ -161,7 +162,7 @@ class Network:
             failure = error.with_traceback(None)
             failure.__context__ = None
         if failure is not None:
-            self._give_back(_Idle(shape, pixels * _BYTES_PER_PIXEL, interpreter))
+            self._give_back(taken)
             raise failure
         try:
             interpreter.invoke()
@@ -169,11 +170,13 @@ class Network:
             raise BadPackageError(
                 f"the {self._label} failed on an input of {shape}: {_first_line(error)}"
             ) from None
-        output = interpreter.tensor(self.output.number)()  # whose shape some networks know only now
-        pixels = max(pixels, output.shape[1] * output.shape[2])
+        output = interpreter.tensor(self.output.number)()
+        _, height, width, _ = output.shape  # which some networks know only now
+        if height * width * _BYTES_PER_PIXEL > taken.bytes:
+            taken = taken._replace(bytes=height * width * _BYTES_PER_PIXEL)
         result = read(output)
         del output
-        self._give_back(_Idle(shape, pixels * _BYTES_PER_PIXEL, interpreter))
+        self._give_back(taken)
         return result
 
     def _construct(self) -> Any:
@@ -194,11 +197,13 @@ class Network:
         scale, zero_point = detail["quantization"]
         return Tensor(int(detail["index"]), shape, np.dtype(detail["dtype"]), float(scale), int(zero_point))
 
-    def _take(self, shape: tuple[int, ...]) -> Any:
+    def _take(self, shape: tuple[int, ...]) -> _Idle:
         with self._lock:
             for position in range(len(self._idle) - 1, -1, -1):
                 if self._idle[position].shape == shape:
-                    return self._idle.pop(position).interpreter
+                    taken = self._idle.pop(position)
+                    self._idle_bytes -= taken.bytes
+                    return taken
             interpreter = self._fresh.pop() if self._fresh else None
         interpreter = interpreter or self._construct()
         try:
@@ -208,14 +213,14 @@ class Network:
             raise BadPackageError(
                 f"the {self._label} cannot take an input of {shape}: {_first_line(error)}"
             ) from None
-        return interpreter
+        return _Idle(shape, shape[1] * shape[2] * _BYTES_PER_PIXEL, interpreter)
 
     def _give_back(self, idle: _Idle) -> None:
         with self._lock:
             self._idle.append(idle)
-            total = sum(entry.bytes for entry in self._idle)
-            while len(self._idle) > _MAX_IDLE or total > _MAX_IDLE_BYTES:
-                total -= self._idle.pop(0).bytes
+            self._idle_bytes += idle.bytes
+            while len(self._idle) > _MAX_IDLE or self._idle_bytes > _MAX_IDLE_BYTES:
+                self._idle_bytes -= self._idle.pop(0).bytes
 
 
 def _first_line(error: BaseException) -> str:

@@ -44,7 +44,7 @@ class Header(NamedTuple):
 
 def pack(header: Header, payload: bytes, metadata: Metadata = NO_METADATA) -> bytes:
     """The bytes of an .epx file."""
-    block = metadata.to_bytes()
+    block = metadata.to_bytes() if metadata else b""
     flag = _HAS_METADATA if block else 0
     start = b"".join(
         (

@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 
-class Span(NamedTuple):
+@dataclass(frozen=True)
+class Span:
     """A tile along one axis, in latent positions: it covers [start, stop), and [keep, keep_stop) of it is used."""
 
     start: int
@@ -16,22 +18,22 @@ class Span(NamedTuple):
     keep: int
     keep_stop: int
 
-    @property
+    @functools.cached_property
     def size(self) -> int:
         """How much the tile covers."""
         return self.stop - self.start
 
-    @property
+    @functools.cached_property
     def covered(self) -> slice:
         """What the tile covers, as positions of the axis."""
         return slice(self.start, self.stop)
 
-    @property
+    @functools.cached_property
     def kept(self) -> slice:
         """What is kept, as positions of the axis."""
         return slice(self.keep, self.keep_stop)
 
-    @property
+    @functools.cached_property
     def inner(self) -> slice:
         """What is kept, as positions of the tile."""
         return slice(self.keep - self.start, self.keep_stop - self.start)
@@ -41,18 +43,24 @@ class Span(NamedTuple):
         return Span(self.start * stride, self.stop * stride, self.keep * stride, self.keep_stop * stride)
 
 
-class Tile(NamedTuple):
+@dataclass(frozen=True)
+class Tile:
     """A rectangle of an image."""
 
     rows: Span
     columns: Span
 
-    @property
+    @functools.cached_property
+    def size(self) -> tuple[int, int]:
+        """How many rows and columns the tile covers."""
+        return self.rows.size, self.columns.size
+
+    @functools.cached_property
     def kept(self) -> tuple[slice, slice]:
         """What is kept, as an index into the image."""
         return self.rows.kept, self.columns.kept
 
-    @property
+    @functools.cached_property
     def inner(self) -> tuple[slice, slice]:
         """What is kept, as an index into the tile."""
         return self.rows.inner, self.columns.inner

@@ -106,7 +106,10 @@ def overfitting(results: Results) -> str:
 def photo(results: Results) -> str:
     """BD-rates of the default package and of the one for MS-SSIM, and of their peers on Kodak."""
     val, kodak = results("val"), results("kodak")
-    sets = {f"{_count(val)} validation photographs, 512x512": val, f"{_count(kodak)} Kodak photographs, 768x512": kodak}
+    sets = {
+        f"{_count(val)} validation photographs, 512x512": val,
+        f"{_count(kodak)} Kodak photographs, 768x512": kodak,
+    }
     rows = [_rates(f"`photo`, {title}", found, "photo", "**") for title, found in sets.items()]
     rows += [_rates(f"`photo-ssim`, {title}", found, "photo-ssim", "") for title, found in sets.items()]
     names = {

@@ -3,9 +3,9 @@
  * rANS with a 32-bit state and 16-bit words, contexts from symbols already coded (contexts.py). This file is the module; the work
  * is done in _coder_plan.h (tables), _coder_grade.h (a quality), _coder_masking.h (what errors hide), _coder_model.h, _coder_contexts.h
  * and _coder_wave.h (contexts), _coder_encode.h with _coder_quantize.h, _coder_predict.h, _coder_lookup.h and _coder_lanes.h, and
- * _coder_decode.h; and, for the pixels that come of it in the end, _coder_smooth.h. Only the limited API of Python 3.10 is used; all
- * work on bulk data runs without the GIL, where the caller's arrays lie. An array that another thread changes meanwhile gives a wrong
- * result, but no access outside of a buffer. */
+ * _coder_decode.h; then in _coder_refine.h (what a latent holds) and, for the pixels that come of it in the end, _coder_smooth.h. Only
+ * the limited API of Python 3.10 is used; all work on bulk data runs without the GIL, where the caller's arrays lie. An array that
+ * another thread changes meanwhile gives a wrong result, but no access outside of a buffer. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>

@@ -25,7 +25,7 @@ def fit_refine(
     """Weights of one table set, uint8[C,4] as in `EntropyTables.refine_w`.
 
     Args:
-        groups: latents of photographs, by size.
+        groups: latents of photographs, by size. That int8 clips around a zero point is neglected.
         steps: uint16[C], the quantizer's, in 1/16 of an int8 step.
         recon: int8[C,2], see `EntropyTables`.
         refined: bool[C], the channels that may be; all others are zeros.

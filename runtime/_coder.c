@@ -1,4 +1,5 @@
-/* The entropy coder in C: the same bytes as purecoder.py, which is its specification in Python.
+/* The entropy coder in C: the same bytes as purecoder.py, which is its specification in Python, with masking.py; and what decoders do
+ * behind it, the same as refine.py and smoothing.py.
  *
  * rANS with a 32-bit state and 16-bit words, contexts from symbols already coded (contexts.py). This file is the module; the work
  * is done in _coder_plan.h (tables), _coder_grade.h (a quality), _coder_masking.h (what errors hide), _coder_model.h, _coder_contexts.h
@@ -307,18 +308,21 @@ static PyObject *dequantize(PyObject *self, PyObject *args) {
 
 /* Changes `latent`, which the caller knows to be writable. */
 static PyObject *refine(PyObject *self, PyObject *args) {
-    const char *latent, *steps, *weights;
-    Py_ssize_t size, n_steps, n_weights, height, width;
+    const char *latent, *steps, *weights, *alone;
+    Py_ssize_t size, n_steps, n_weights, n_alone, height, width;
     int zero_point, done;
     (void)self;
-    if (!PyArg_ParseTuple(args, "y#iy#y#nn", &latent, &size, &zero_point, &steps, &n_steps, &weights, &n_weights, &height, &width))
+    if (!PyArg_ParseTuple(args, "y#iy#y#y#nn", &latent, &size, &zero_point, &steps, &n_steps, &weights, &n_weights, &alone, &n_alone,
+                          &height, &width))
         return NULL;
     const Py_ssize_t channels = n_steps / 2, values = volume(channels, height, width);
     if (values < 0) return NULL;
-    if (size != values || n_steps != 2 * channels || n_weights != REFINE_WEIGHTS * channels || !good_offsets(zero_point, 0))
+    if (size != values || n_steps != 2 * channels || n_weights != REFINE_WEIGHTS * channels || n_alone != channels ||
+        !good_offsets(zero_point, 0))
         return mismatch();
     Py_BEGIN_ALLOW_THREADS;
-    done = refine_all((int8_t *)latent, zero_point, height, width, channels, (const uint16_t *)steps, (const uint8_t *)weights);
+    done = refine_all((int8_t *)latent, zero_point, height, width, channels, (const uint16_t *)steps, (const uint8_t *)weights,
+                      (const uint8_t *)alone);
     Py_END_ALLOW_THREADS;
     if (!done) return PyErr_NoMemory();
     Py_INCREF(Py_None);
@@ -353,7 +357,7 @@ static PyMethodDef methods[] = {
     {"decode_latent", decode_latent, METH_VARARGS, "decode_latent(grade, data, latent, height, width): into an array of int8"},
     {"quantize", quantize, METH_VARARGS, "quantize(latent, steps, zero_point, round256) -> bytearray"},
     {"dequantize", dequantize, METH_VARARGS, "dequantize(symbols, recon, steps, zero_point) -> bytearray"},
-    {"refine", refine, METH_VARARGS, "refine(latent, zero_point, steps, weights, height, width): in place"},
+    {"refine", refine, METH_VARARGS, "refine(latent, zero_point, steps, weights, alone, height, width): in place"},
     {"smooth", smooth, METH_VARARGS, "smooth(pixels, height, width, block, limit): in place"},
     {NULL, NULL, 0, NULL},
 };

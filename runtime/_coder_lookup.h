@@ -1,4 +1,4 @@
-/* What tables say for contexts, 16 at a time where a processor can. Part of _coder.c. */
+/* What tables say for contexts, 16 at a time, and what few symbols become, 32 at a time, where a processor can. Part of _coder.c. */
 
 #ifndef EDGEPRESS_CODER_LOOKUP_H
 #define EDGEPRESS_CODER_LOOKUP_H

@@ -21,12 +21,12 @@ static int refined_channels(const uint8_t *weights, ptrdiff_t channels, uint8_t 
     return any;
 }
 
-/* At which positions of a latent [positions][channels] a channel that is not refined holds anything but zero. */
-VECTOR static void find_busy(const int8_t *latent, int8_t zero_point, const uint8_t *restrict refined, ptrdiff_t positions,
+/* At which positions of a latent [positions][channels] a channel that is `alone`, 1 and else 0, holds anything but zero. */
+VECTOR static void find_busy(const int8_t *latent, int8_t zero_point, const uint8_t *restrict alone, ptrdiff_t positions,
                              ptrdiff_t channels, uint8_t *restrict busy) {
     for (ptrdiff_t i = 0; i < positions; i++, latent += channels) {
         uint8_t any = 0;
-        for (ptrdiff_t c = 0; c < channels; c++) any |= (uint8_t)((latent[c] ^ zero_point) & ~refined[c]);
+        for (ptrdiff_t c = 0; c < channels; c++) any |= (uint8_t)((latent[c] ^ zero_point) & -alone[c]);
         busy[i] = any != 0;
     }
 }
@@ -103,7 +103,7 @@ static int any_of(const uint8_t *refined, ptrdiff_t count) {
 
 /* Changes a latent [height][width][channels]; 0 without memory. */
 static int refine_all(int8_t *latent, int32_t zero_point, ptrdiff_t height, ptrdiff_t width, ptrdiff_t channels,
-                      const uint16_t *steps, const uint8_t *weights) {
+                      const uint16_t *steps, const uint8_t *weights, const uint8_t *alone) {
     const ptrdiff_t pitch = (width + 2) * GROUP, positions = height * width, values = (height + 2) * pitch;
     const size_t size = (size_t)values * sizeof(int16_t);
     uint8_t *memory = malloc(size + (size_t)(channels + positions));
@@ -111,7 +111,7 @@ static int refine_all(int8_t *latent, int32_t zero_point, ptrdiff_t height, ptrd
     int16_t *map = (int16_t *)(void *)memory;
     uint8_t *refined = memory + size, *busy = refined + channels;
     if (refined_channels(weights, channels, refined)) {
-        find_busy(latent, (int8_t)zero_point, refined, positions, channels, busy);
+        find_busy(latent, (int8_t)zero_point, alone, positions, channels, busy);
         for (ptrdiff_t i = 0; i < values; i++) map[i] = FAR_AWAY;
     }
     for (ptrdiff_t first = 0; first < channels; first += GROUP) {

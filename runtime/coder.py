@@ -260,11 +260,12 @@ def _refine(latent: NDArray[np.int8], zero_point: int, tables: EntropyTables, qu
     """What is dequantized, refined in place (see refine.py)."""
     if not tables.refines[quality - 1]:
         return
-    steps, weights = tables.steps(quality), tables.refine_w[tables.set_for(quality)]
+    table_set = tables.set_for(quality)
+    given = zero_point, tables.steps(quality), tables.refine_w[table_set], tables.alone[table_set]
     if native is None:
-        refine(latent, zero_point, steps, weights)
+        refine(latent, *given)
     else:
-        native.refine(latent, zero_point, steps, weights, *latent.shape[:2])
+        native.refine(latent, *given, *latent.shape[:2])
 
 
 def _check_array(name: str, array: Any, dtype: type) -> None:

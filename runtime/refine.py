@@ -4,7 +4,7 @@ What changes slowly over a picture, the means of blocks above all, lies in chann
 neighbours. Where their steps are coarse, slow changes become stairs, and a sky patches of flat colour. But what is one step of
 the quantizer between neighbours most likely was less: a value is moved toward those that are up to 3/2 steps away, and any that
 are further are edges and do not count. By how much is found on photographs (least squares of what quantization does to them,
-`EntropyTables.refine_w`), for positions at which nothing but these channels is coded, as in flat parts, and for others.
+`EntropyTables.refine_w`), for positions at which all channels without a prediction are zero, as in flat parts, and for others.
 
 (JPEG's standard, ITU-T T.81, K.8, has decoders make up slopes within blocks from the means around them. Here the means
 themselves are estimated, and the decoder network does the rest.)
@@ -22,7 +22,11 @@ _FAR = 1000  # further from all values than any limit, where there is no neighbo
 
 
 def refine(
-    latent: NDArray[np.int8], zero_point: int, steps: NDArray[np.uint16], weights: NDArray[np.uint8]
+    latent: NDArray[np.int8],
+    zero_point: int,
+    steps: NDArray[np.uint16],
+    weights: NDArray[np.uint8],
+    alone: NDArray[np.bool_],
 ) -> None:
     """Refine a latent in place.
 
@@ -31,11 +35,12 @@ def refine(
         zero_point: of the latent, what symbols of 0 became.
         steps: uint16[C], the quantizer's, in 1/16 of an int8 step.
         weights: uint8[C,4], in 1/128, as in `EntropyTables.refine_w`; a channel with none is left as it is.
+        alone: bool[C], the channels without a prediction: where one is not zero, something else is coded.
     """
     refined = weights.any(axis=1)
     if not refined.any():
         return
-    busy = (latent[..., ~refined] != zero_point).any(axis=2)
+    busy = (latent[..., alone] != zero_point).any(axis=2)
     straight, diagonal = around(latent[..., refined], steps[refined])
     w = np.where(busy[..., None, None], weights[refined, 2:], weights[refined, :2]).astype(np.int32)
     moved = latent[..., refined] + ((straight * w[..., 0] + diagonal * w[..., 1] + ONE // 2) // ONE)

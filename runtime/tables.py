@@ -49,7 +49,7 @@ class EntropyTables:
             instead of 0 where this entry codes it: the price of its bits. For channels without a prediction.
         bank_freq: uint16[sum(2R+2)], frequencies of -R..R and of the escape of each entry; each entry sums to 2**14.
         refine_w: uint8[K,C,4], how far a dequantized value moves toward its neighbours (see refine.py), in 1/128: weights of
-            straight and diagonal ones where all channels without weights are zero, and the same where one is not.
+            straight and diagonal ones where all channels without a prediction are zero, and the same where one is not.
     """
 
     step16: NDArray[np.uint16]
@@ -124,6 +124,11 @@ class EntropyTables:
         """int64[M]: where each bank entry starts in `bank_freq`."""
         sizes = 2 * self.bank_radius.astype(np.int64) + 2
         return np.cumsum(sizes) - sizes
+
+    @cached_property
+    def alone(self) -> NDArray[np.bool_]:
+        """bool[K,C]: the channels without a prediction."""
+        return np.asarray(~self.mean_w.any(axis=2))
 
     @cached_property
     def refines(self) -> NDArray[np.bool_]:

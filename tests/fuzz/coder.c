@@ -9,7 +9,7 @@
  *   encode a latent:                        4 | set | height | width | zero point | rounding | steps | latent (int8)
  *   quantize and dequantize:                3 | channels | zero point | rounding | steps | shifts | latent (int8)
  *   smooth the borders of blocks:           5 | wrong | block | rows | columns | limit | pixels
- *   refine a latent:                        6 | wrong | channels | height | width | zero point | steps | weights | latent (int8)
+ *   refine a latent:                        6 | wrong | channels | height | width | zero point | steps | weights | which are alone | latent (int8)
  *
  * Properties: nothing is read or written out of bounds (address sanitizer), nothing undefined is done (undefined-
  * behaviour sanitizer), errors are ValueErrors, and symbols that were decoded are found again after encoding them. */
@@ -259,25 +259,26 @@ static void try_smooth(Input *input) {
     Py_DECREF(pixels);
 }
 
-/* A latent of any size, of which the last channel is repeated where the input ends. Or sizes that do not fit. */
+/* A latent of any size, of which the last position is repeated where the input ends. Or sizes that do not fit. */
 static void try_refine(Input *input) {
     const int wrong = take(input);
-    const Py_ssize_t channels = 1 + take(input) % 8, height = 1 + take(input) % 24, width = 1 + take(input) % 24;
+    const Py_ssize_t channels = 1 + take(input) % 40, height = 1 + take(input) % 24, width = 1 + take(input) % 24;
     const Py_ssize_t size = channels * height * width, less = wrong % 4 ? 0 : 1;
     const int zero_point = (int8_t)take(input);
-    uint16_t steps[8];
-    uint8_t weights[REFINE_WEIGHTS * 8];
+    uint16_t steps[40];
+    uint8_t weights[REFINE_WEIGHTS * 40], alone[40];
     for (Py_ssize_t c = 0; c < channels; c++) {
         steps[c] = take(input);
         steps[c] = (uint16_t)(steps[c] << 8 | take(input));
     }
     for (Py_ssize_t i = 0; i < REFINE_WEIGHTS * channels; i++) weights[i] = take(input);
+    for (Py_ssize_t c = 0; c < channels; c++) alone[c] = take(input) % 2;
     PyObject *latent = PyBytes_FromStringAndSize(NULL, size);
     if (!latent) fail("out of memory");
     uint8_t *values = (uint8_t *)PyBytes_AsString(latent);
     for (Py_ssize_t i = 0; i < size; i++) values[i] = input->left || i < channels ? take(input) : values[i - channels];
-    PyObject *done = call(refine, Py_BuildValue("Oiy#y#nn", latent, zero_point, (char *)steps, 2 * channels - less * (wrong & 4) / 4,
-                                                (char *)weights, REFINE_WEIGHTS * channels - less * (wrong & 8) / 8,
+    PyObject *done = call(refine, Py_BuildValue("Oiy#y#y#nn", latent, zero_point, (char *)steps, 2 * channels - less * (wrong & 4) / 4,
+                                                (char *)weights, REFINE_WEIGHTS * channels - less * (wrong & 8) / 8, (char *)alone, channels,
                                                 height + less * (wrong & 16), width * (1 - less * (wrong & 32) / 16)));
     if (!done && !less) fail("a latent cannot be refined");
     Py_XDECREF(done);

@@ -69,7 +69,7 @@ def write(folder: Path) -> None:
                     head = bytes((0, number, height - 1, width - 1))
                     (corpus / f"stream-{number}-{height}x{width}").write_bytes(head + data)
                 number += 1
-    for kind in (1, 2, 2, 3):
+    for kind in (1, 2, 2, 3, 4, 5, 6):
         (corpus / f"noise-{kind}").write_bytes(bytes((kind,)) + random.bytes(2000))
 
 

@@ -34,7 +34,7 @@ def test_slopes_get_weights_and_noise_none():
     for weights in (np.zeros_like(found), found):
         seen = (8 * symbols).transpose(1, 2, 3, 0).astype(np.int8)
         for latent in seen:
-            refine(latent, 0, STEPS, weights)
+            refine(latent, 0, STEPS, weights, np.array([False, False, True]))
         errors.append(np.square(seen[..., 0] - values[0]).sum())
     assert errors[1] < 0.6 * errors[0]
 

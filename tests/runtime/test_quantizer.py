@@ -24,7 +24,8 @@ def test_quantizers_agree(seed, size, zero_point, quality):
     recon = tables.recon[tables.set_for(quality)]
     again = coder.dequantize(symbols, zero_point, tables, quality)
     expected = purecoder.dequantize(symbols, zero_point, steps, recon)
-    refine(expected, zero_point, steps, tables.refine_w[tables.set_for(quality)])
+    table_set = tables.set_for(quality)
+    refine(expected, zero_point, steps, tables.refine_w[table_set], tables.alone[table_set])
     assert np.array_equal(again, expected)
 
 

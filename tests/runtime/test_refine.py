@@ -20,7 +20,8 @@ def refined(backend, latent, weights, zero_point=0, step=STEP):
     """A refined copy of int8[H,W,C]; weights [C][4]."""
     copy = np.array(latent, np.int8)
     steps = np.full(copy.shape[2], 16 * step, np.uint16)
-    arguments = zero_point, steps, np.array(weights, np.uint8)
+    weights = np.array(weights, np.uint8)
+    arguments = zero_point, steps, weights, ~weights.any(axis=1)
     if backend == "native":
         native.refine(copy, *arguments, *copy.shape[:2])
     else:
@@ -81,32 +82,37 @@ def test_nothing_is_beyond_the_borders_and_sums_are_clipped(backend):
     seed=seeds,
     height=st.integers(1, 9),
     width=st.integers(1, 40),
-    channels=st.integers(1, 6),
+    channels=st.one_of(st.integers(1, 6), st.sampled_from([15, 16, 17, 33])),
+    zero_point=st.sampled_from([-128, 0, 1, 127]),
     spread=st.sampled_from([1, 5, 200]),
 )
-def test_c_and_python_agree(seed, height, width, channels, spread):
+def test_c_and_python_agree(seed, height, width, channels, zero_point, spread):
     rng = np.random.default_rng(seed)
     latent = np.clip(rng.normal(0, spread, (height, width, channels)), -128, 127).astype(np.int8)
     steps = rng.integers(1, 1 << int(rng.integers(2, 16)), channels).astype(np.uint16)
     weights = rng.integers(0, 256, (channels, 4)) * (rng.random((channels, 1)) < 0.5)
+    latent[rng.random(latent.shape) < 0.5] = zero_point
+    given = zero_point, steps, weights.astype(np.uint8), rng.random(channels) < 0.5
     first, second = latent.copy(), latent.copy()
-    refine(first, seed % 3, steps, weights.astype(np.uint8))
-    native.refine(second, seed % 3, steps, weights.astype(np.uint8), height, width)
+    refine(first, *given)
+    native.refine(second, *given, height, width)
     np.testing.assert_array_equal(first, second)
 
 
 @needs_native
 def test_the_c_function_refuses_what_does_not_fit():
     latent, steps, weights = np.zeros((2, 3, 4), np.int8), np.ones(4, np.uint16), np.ones((4, 4), np.uint8)
-    native.refine(latent, 0, steps, weights, 2, 3)
+    alone = np.ones(4, bool)
+    native.refine(latent, 0, steps, weights, alone, 2, 3)
     for changed in (
-        (128, steps, weights, 2, 3),
-        (0, steps[:3], weights, 2, 3),
-        (0, steps, weights[:3], 2, 3),
-        (0, steps, weights, 3, 3),
-        (0, steps, weights, -2, -3),
-        (0, steps[:0], weights[:0], 2, 3),
-        (0, steps, weights, 1 << 40, 1 << 40),
+        (128, steps, weights, alone, 2, 3),
+        (0, steps[:3], weights, alone, 2, 3),
+        (0, steps, weights[:3], alone, 2, 3),
+        (0, steps, weights, alone[:3], 2, 3),
+        (0, steps, weights, alone, 3, 3),
+        (0, steps, weights, alone, -2, -3),
+        (0, steps[:0], weights[:0], alone[:0], 2, 3),
+        (0, steps, weights, alone, 1 << 40, 1 << 40),
     ):
         with pytest.raises(ValueError, match="size"):
             native.refine(latent, *changed)
@@ -120,7 +126,7 @@ def test_what_is_decoded_is_refined_in_every_way_that_leads_to_a_latent():
     data = coder.encode_symbols(symbols, tables, 10)
     expected = coder.dequantize(symbols, 2, plain, 10)
     rough = expected.copy()
-    refine(expected, 2, tables.steps(10), tables.refine_w[0])
+    refine(expected, 2, tables.steps(10), tables.refine_w[0], tables.alone[0])
     assert (expected != rough).any()
     np.testing.assert_array_equal(coder.dequantize(symbols, 2, tables, 10), expected)
     np.testing.assert_array_equal(coder.decode_latent(data, symbols.shape, 2, tables, 10), expected)

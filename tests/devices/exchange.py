@@ -19,6 +19,7 @@ from PIL import Image
 
 from edgepress.runtime import Codec, EdgepressError, coder
 from edgepress.runtime.interpreter import choose_interpreter
+from edgepress.runtime.stream import parse_header
 
 QUALITIES = (1, 30, 75, 100)
 
@@ -50,10 +51,11 @@ def write(folder: Path, images: list[Path]) -> None:
 
 def compare(folder: Path) -> int:
     """Compare what the streams in `folder` decode to here with what they decoded to there; the number of failures."""
-    codecs = {name: Codec.load(name) for name in Codec.available()}
+    codecs = {codec.package.model_id: codec for codec in map(Codec.load, Codec.available())}
     wrong, squares, values, largest, streams, symbols = [], 0.0, 0, 0, 0, 0
     for path in sorted(folder.glob("*.epx")):
-        codec, data = codecs[path.name.split("-")[0]], path.read_bytes()
+        data = path.read_bytes()
+        codec = codecs[parse_header(data).model_id]
         there = np.load(path.with_suffix(".npz"))
         here = codec.symbols(data)
         streams, symbols = streams + 1, symbols + here.size

@@ -119,6 +119,7 @@ def compared(made: Made, latent: str, images: Images) -> dict[str, FloatPair]:
 
 
 def fill(halves: Halves, images: Images, settings: QuantizePart) -> LatentRange:
+    """The latent scaled to int8, see `latent_range.fill_int8`, behind convolutions composed where the settings say so."""
     if settings.compose:
         halves = replace(halves, encoder=compose(halves.encoder, wholes(halves, images, COMPOSE_IMAGES)))
     return fill_int8(halves, wholes(halves, images), settings.latent_unit)

@@ -9,18 +9,6 @@
 #define GROUP 16         /* channels that are refined at a time, be it for one of them */
 #define FAR_AWAY 1000    /* in the place of a neighbour that is not there */
 
-/* Which channels have weights; returns whether any has. */
-static int refined_channels(const uint8_t *weights, ptrdiff_t channels, uint8_t *refined) {
-    int any = 0;
-    for (ptrdiff_t c = 0; c < channels; c++) {
-        uint32_t all;
-        memcpy(&all, weights + REFINE_WEIGHTS * c, REFINE_WEIGHTS);
-        refined[c] = all ? 0xFF : 0;
-        any |= all != 0;
-    }
-    return any;
-}
-
 /* At which positions of a latent [positions][channels] a channel that is `alone`, 1 and else 0, holds anything but zero. */
 VECTOR static void find_busy(const int8_t *latent, int8_t zero_point, const uint8_t *restrict alone, ptrdiff_t positions,
                              ptrdiff_t channels, uint8_t *restrict busy) {
@@ -95,9 +83,10 @@ VECTOR static void take_group(const int8_t *latent, ptrdiff_t height, ptrdiff_t 
         }
 }
 
-static int any_of(const uint8_t *refined, ptrdiff_t count) {
+/* Whether any of the weights of `count` channels is there. */
+static int any_weight(const uint8_t *weights, ptrdiff_t count) {
     int any = 0;
-    for (ptrdiff_t c = 0; c < count; c++) any |= refined[c];
+    for (ptrdiff_t i = 0; i < REFINE_WEIGHTS * count; i++) any |= weights[i];
     return any;
 }
 
@@ -106,17 +95,15 @@ static int refine_all(int8_t *latent, int32_t zero_point, ptrdiff_t height, ptrd
                       const uint16_t *steps, const uint8_t *weights, const uint8_t *alone) {
     const ptrdiff_t pitch = (width + 2) * GROUP, positions = height * width, values = (height + 2) * pitch;
     const size_t size = (size_t)values * sizeof(int16_t);
-    uint8_t *memory = malloc(size + (size_t)(channels + positions));
+    uint8_t *memory = malloc(size + (size_t)positions);
     if (!memory) return 0;
     int16_t *map = (int16_t *)(void *)memory;
-    uint8_t *refined = memory + size, *busy = refined + channels;
-    if (refined_channels(weights, channels, refined)) {
-        find_busy(latent, (int8_t)zero_point, alone, positions, channels, busy);
-        for (ptrdiff_t i = 0; i < values; i++) map[i] = FAR_AWAY;
-    }
+    uint8_t *busy = memory + size;
+    find_busy(latent, (int8_t)zero_point, alone, positions, channels, busy);
+    for (ptrdiff_t i = 0; i < values; i++) map[i] = FAR_AWAY;
     for (ptrdiff_t first = 0; first < channels; first += GROUP) {
         const ptrdiff_t deep = channels - first < GROUP ? channels - first : GROUP;
-        if (!any_of(refined + first, deep)) continue;
+        if (!any_weight(weights + REFINE_WEIGHTS * first, deep)) continue;
         const Refining given = refining_of(steps, weights, first, deep);
         take_group(latent + first, height, width, channels, deep, map);
         for (ptrdiff_t y = 0; y < height; y++)

@@ -27,7 +27,7 @@ def weights(tables: EntropyTables, quality: int) -> NDArray[np.int16]:
     photographs and on garments. From 95 on there was under 1% to gain, and nothing changes.
     """
     quality = check_quality(quality)
-    alone = ~tables.mean_w[tables.set_for(quality)].any(axis=1)
+    alone = tables.alone[tables.set_for(quality)]
     if quality >= _NEUTRAL_FROM or not alone.any():
         return np.zeros(tables.channels, np.int16)
     # A step in 1/16 stands below, so that 16 times the masking is 256 times the quotient.
